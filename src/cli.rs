@@ -1,0 +1,247 @@
+//! The command line: definitions, from which `--help` and the manual page are made, and the way from
+//! them to a command.
+#![forbid(unsafe_code)]
+
+use std::{
+    ffi::{CString, OsString},
+    io::{self, Write},
+    os::unix::ffi::OsStringExt,
+    path::PathBuf,
+    process::ExitCode,
+    time::Duration,
+};
+
+use clap::{Args, CommandFactory, Parser, Subcommand, error::ErrorKind};
+
+use crate::{launch, logging, quic::trust::TrustOptions};
+
+/// Exit status of quicwrap's own failures, as env(1), timeout(1) and nohup(1) have it.
+pub(crate) const FAILURE: u8 = 125;
+
+/// Run a program so that its TCP connections are carried over QUIC.
+///
+/// The program runs unmodified: its TCP sockets become streams of encrypted QUIC connections, TCP
+/// port N being UDP port N. Both ends must run under quicwrap. No root, no sysctl, no library to
+/// preload; static and Go programs, threads, fork and exec are covered.
+#[derive(Debug, Parser)]
+#[command(
+    name = "quicwrap",
+    version,
+    max_term_width = 100,
+    override_usage = "quicwrap [OPTIONS] -- COMMAND [ARGS]...\n       quicwrap demo\n       quicwrap doctor",
+    args_conflicts_with_subcommands = true,
+    disable_help_subcommand = true
+)]
+pub struct Cli {
+    #[command(subcommand)]
+    command: Option<Command>,
+
+    #[command(flatten)]
+    options: Options,
+
+    /// The program to run, and its arguments
+    #[arg(last = true, value_name = "COMMAND")]
+    program: Vec<OsString>,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Move data between a built-in TCP server and client, wrapped, and show the proof
+    Demo,
+    /// Say what this system allows, and what to change
+    Doctor,
+}
+
+/// What may be set for a wrapped program.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct Options {
+    /// Certificate (PEM) that listening sockets present, and the only one that connecting sockets
+    /// accept
+    #[arg(
+        long,
+        value_name = "PEM",
+        env = "QUICWRAP_SERVER_CERT",
+        help_heading = "Trust"
+    )]
+    server_cert: Option<PathBuf>,
+
+    /// Private key (PEM) of --server-cert; needed where the program listens
+    #[arg(
+        long,
+        value_name = "PEM",
+        env = "QUICWRAP_SERVER_KEY",
+        requires = "server_cert",
+        help_heading = "Trust"
+    )]
+    server_key: Option<PathBuf>,
+
+    /// Encrypt, but accept any certificate: anyone on the way can read and change everything
+    #[arg(long, env = "QUICWRAP_INSECURE", value_parser = clap::builder::FalseyValueParser::new(), help_heading = "Trust")]
+    insecure: bool,
+
+    /// Where the keys of servers met before are kept [default: known_hosts in the state directory]
+    #[arg(
+        long,
+        value_name = "FILE",
+        env = "QUICWRAP_KNOWN_HOSTS",
+        help_heading = "Trust"
+    )]
+    known_hosts: Option<PathBuf>,
+
+    /// Directory of the identity made on first use, and of known_hosts [default:
+    /// $XDG_STATE_HOME/quicwrap or ~/.local/state/quicwrap]
+    #[arg(
+        long,
+        value_name = "DIR",
+        env = "QUICWRAP_STATE_DIR",
+        help_heading = "Trust"
+    )]
+    state_dir: Option<PathBuf>,
+
+    /// Append TLS secrets to FILE, for Wireshark [default: $SSLKEYLOGFILE]
+    #[arg(
+        long,
+        value_name = "FILE",
+        env = "QUICWRAP_KEYLOG",
+        help_heading = "Trust"
+    )]
+    keylog: Option<PathBuf>,
+
+    /// Give a connection up (ETIMEDOUT) when its peer has been silent this long
+    #[arg(long, value_name = "SECONDS", env = "QUICWRAP_IDLE_TIMEOUT", default_value_t = 300, value_parser = clap::value_parser!(u32).range(1..), help_heading = "Connections")]
+    idle_timeout: u32,
+
+    /// After the program has ended, wait at most this long until its peers have all it wrote
+    #[arg(
+        long,
+        value_name = "SECONDS",
+        env = "QUICWRAP_LINGER",
+        default_value_t = 5,
+        help_heading = "Connections"
+    )]
+    linger: u32,
+
+    /// What to report: off, error, warn, info, debug (each trapped call), trace; or directives such
+    /// as quicwrap=debug,quinn=trace
+    #[arg(
+        long,
+        value_name = "LEVEL",
+        env = "QUICWRAP_LOG",
+        default_value = "warn",
+        help_heading = "Reports"
+    )]
+    log: String,
+
+    /// Report to FILE instead of standard error
+    #[arg(
+        long,
+        value_name = "FILE",
+        env = "QUICWRAP_LOG_FILE",
+        help_heading = "Reports"
+    )]
+    log_file: Option<PathBuf>,
+}
+
+impl Options {
+    /// What concerns trust.
+    pub(crate) fn trust(&self) -> TrustOptions {
+        TrustOptions {
+            server_cert: self.server_cert.clone(),
+            server_key: self.server_key.clone(),
+            insecure: self.insecure,
+            state_dir: self.state_dir.clone(),
+            known_hosts: self.known_hosts.clone(),
+            keylog: self.keylog.clone(),
+        }
+    }
+
+    /// How long a silent peer is waited for.
+    pub(crate) fn idle_timeout(&self) -> Duration {
+        Duration::from_secs(self.idle_timeout.into())
+    }
+
+    /// How long the end of the program waits for delivery.
+    pub(crate) fn linger(&self) -> Duration {
+        Duration::from_secs(self.linger.into())
+    }
+}
+
+/// The definitions, for the manual page.
+pub fn command() -> clap::Command {
+    Cli::command()
+}
+
+/// Runs what the command line asks for.
+pub fn main() -> ExitCode {
+    let inherited = launch::inherited_descriptors();
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => return usage(&error),
+    };
+    if let Err(error) = logging::start(&cli.options.log, cli.options.log_file.as_deref()) {
+        return fail(&error.to_string());
+    }
+    match cli.command {
+        Some(Command::Demo | Command::Doctor) => fail("not yet"),
+        None if cli.program.is_empty() => {
+            fail("no program to run: quicwrap [OPTIONS] -- COMMAND [ARGS]... (see quicwrap --help)")
+        }
+        None => run(&cli.options, cli.program, inherited),
+    }
+}
+
+fn run(options: &Options, program: Vec<OsString>, inherited: Vec<i32>) -> ExitCode {
+    let arguments: Result<Vec<_>, _> = program
+        .into_iter()
+        .map(|argument| CString::new(argument.into_vec()))
+        .collect();
+    match arguments {
+        Ok(arguments) => match launch::run(options, &arguments, inherited) {
+            Ok(status) => ExitCode::from(status),
+            Err(error) => fail(&error.to_string()),
+        },
+        Err(error) => fail(&format!("an argument holds a zero byte: {error}")),
+    }
+}
+
+/// `--help` and `--version` are answers; all else is a failure of ours, not the program's.
+fn usage(error: &clap::Error) -> ExitCode {
+    // A closed standard output or error leaves nobody to tell.
+    let _ = error.print();
+    match error.kind() {
+        ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => ExitCode::SUCCESS,
+        _ => ExitCode::from(FAILURE),
+    }
+}
+
+fn fail(message: &str) -> ExitCode {
+    let _ = writeln!(io::stderr(), "quicwrap: {message}");
+    ExitCode::from(FAILURE)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn definitions_are_consistent() {
+        command().debug_assert();
+    }
+
+    #[test]
+    fn everything_behind_the_dashes_is_the_programs() {
+        let cli = Cli::try_parse_from(["quicwrap", "--insecure", "--", "demo", "--log", "x"]);
+        let cli = cli.unwrap();
+        assert!(cli.command.is_none() && cli.options.insecure);
+        assert_eq!(cli.program, ["demo", "--log", "x"]);
+    }
+
+    #[test]
+    fn a_key_needs_a_certificate() {
+        let parsed = Cli::try_parse_from(["quicwrap", "--server-key", "k.pem", "--", "true"]);
+        assert_eq!(
+            parsed.unwrap_err().kind(),
+            ErrorKind::MissingRequiredArgument
+        );
+    }
+}

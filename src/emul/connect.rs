@@ -1,0 +1,224 @@
+//! connect(2).
+#![forbid(unsafe_code)]
+
+use std::{
+    net::{Ipv4Addr, Ipv6Addr, SocketAddr},
+    time::Duration,
+};
+
+use nix::errno::Errno;
+
+use super::{
+    address,
+    options::{Limits, name},
+    outcome::{Answer, Outcome, Wait},
+    socket::{Socket, SocketId, State},
+    transport::{ConnectRequest, Transport},
+};
+
+/// First retransmission of a SYN, doubled each time (tcp(7), tcp_syn_retries; RFC 6298).
+const SYN_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// Begins to connect, or says how an earlier attempt stands.
+///
+/// # Errors
+/// EINPROGRESS (with `nonblocking`), EALREADY, EISCONN, ECONNREFUSED and others of an attempt that has
+/// failed meanwhile, EINVAL and EAFNOSUPPORT for a bad address.
+pub(crate) fn connect(
+    socket: &mut Socket,
+    id: SocketId,
+    bytes: &[u8],
+    nonblocking: bool,
+    limits: &Limits,
+    transport: &dyn Transport,
+) -> Answer {
+    let family = address::family_of(bytes).ok_or(Errno::EINVAL)?;
+    match socket.state {
+        State::Connected {
+            announced: true, ..
+        }
+        | State::Listening { .. } => Err(Errno::EISCONN),
+        State::Connected {
+            peer,
+            announced: false,
+        } => {
+            socket.state = State::Connected {
+                peer,
+                announced: true,
+            };
+            Ok(Outcome::Value(0))
+        }
+        State::Connecting { .. } if nonblocking => Err(Errno::EALREADY),
+        State::Connecting { .. } => Ok(Outcome::Park(Wait::Connect)),
+        State::Failed { reported: false } => {
+            // __inet_stream_connect: the attempt's error is returned once, here or by SO_ERROR.
+            socket.state = State::Failed { reported: true };
+            Err(socket.error.take().unwrap_or(Errno::ECONNABORTED))
+        }
+        State::Idle | State::Failed { reported: true } | State::Closed => {
+            if family == libc::AF_UNSPEC {
+                // Dissolving an association that does not exist succeeds.
+                return Ok(Outcome::Value(0));
+            }
+            begin(socket, id, bytes, limits, transport)?;
+            if nonblocking {
+                Err(Errno::EINPROGRESS)
+            } else {
+                Ok(Outcome::Park(Wait::Connect))
+            }
+        }
+    }
+}
+
+fn begin(
+    socket: &mut Socket,
+    id: SocketId,
+    bytes: &[u8],
+    limits: &Limits,
+    transport: &dyn Transport,
+) -> Result<(), Errno> {
+    let asked = address::parse(bytes, socket.family)?;
+    let peer = reachable(asked);
+    let mapped = matches!(peer, SocketAddr::V6(v6) if address::is_mapped(*v6.ip()));
+    if mapped && socket.options.flag(name::IPV6_V6ONLY) {
+        return Err(Errno::ENETUNREACH);
+    }
+    let request = ConnectRequest {
+        peer: address::canonical(peer),
+        source: source_for(socket, peer),
+        timeout: attempt_timeout(socket, limits),
+    };
+    let local = transport.connect(id, request)?;
+    socket.local = Some(address::in_family(local, socket.family));
+    socket.state = State::Connecting { peer };
+    socket.error = None;
+    Ok(())
+}
+
+/// The bound address in the peer's family: an IPv6 socket bound to the wildcard may connect to IPv4.
+fn source_for(socket: &Socket, peer: SocketAddr) -> Option<SocketAddr> {
+    let local = socket.local?;
+    let peer_is_v4 = address::canonical(peer).is_ipv4();
+    Some(match address::canonical(local) {
+        v6 @ SocketAddr::V6(_) if peer_is_v4 && v6.ip().is_unspecified() => {
+            (Ipv4Addr::UNSPECIFIED, v6.port()).into()
+        }
+        other => other,
+    })
+}
+
+/// ip(7): connecting to the wildcard address reaches this host.
+fn reachable(peer: SocketAddr) -> SocketAddr {
+    match peer {
+        SocketAddr::V4(v4) if v4.ip().is_unspecified() => (Ipv4Addr::LOCALHOST, v4.port()).into(),
+        SocketAddr::V6(v6) if v6.ip().is_unspecified() => (Ipv6Addr::LOCALHOST, v6.port()).into(),
+        other => other,
+    }
+}
+
+/// How long TCP would send SYNs: 1 + 2 + 4 + … seconds for the first and each retry, or
+/// TCP_USER_TIMEOUT (RFC 5482) if that is shorter.
+fn attempt_timeout(socket: &Socket, limits: &Limits) -> Duration {
+    let retries = match socket.options.value(name::TCP_SYNCNT) {
+        0 => limits.syn_retries,
+        set => set.unsigned_abs(),
+    };
+    let by_retries = SYN_TIMEOUT * (2u32.saturating_pow(retries.min(16) + 1) - 1);
+    match socket.options.value(name::TCP_USER_TIMEOUT) {
+        0 => by_retries,
+        millis => by_retries.min(Duration::from_millis(u64::from(millis.unsigned_abs()))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::emul::testing::{FakeTransport, ID, PEER, tcp};
+
+    fn call(socket: &mut Socket, nonblocking: bool) -> Answer {
+        call_on(socket, nonblocking, &FakeTransport::default())
+    }
+
+    fn call_on(socket: &mut Socket, nonblocking: bool, transport: &FakeTransport) -> Answer {
+        let peer = address::encode(&PEER);
+        connect(
+            socket,
+            ID,
+            &peer,
+            nonblocking,
+            &Limits::default(),
+            transport,
+        )
+    }
+
+    #[test]
+    fn non_blocking_goes_through_einprogress_ealready_zero_eisconn() {
+        let mut socket = tcp();
+        assert_eq!(call(&mut socket, true).unwrap_err(), Errno::EINPROGRESS);
+        assert_eq!(call(&mut socket, true).unwrap_err(), Errno::EALREADY);
+        assert!(socket.established());
+        assert!(matches!(call(&mut socket, true), Ok(Outcome::Value(0))));
+        assert_eq!(call(&mut socket, true).unwrap_err(), Errno::EISCONN);
+    }
+
+    #[test]
+    fn blocking_waits_even_for_an_attempt_begun_before() {
+        let mut socket = tcp();
+        assert!(matches!(
+            call(&mut socket, false),
+            Ok(Outcome::Park(Wait::Connect))
+        ));
+        assert!(matches!(
+            call(&mut socket, false),
+            Ok(Outcome::Park(Wait::Connect))
+        ));
+    }
+
+    #[test]
+    fn a_failure_is_returned_once_and_then_another_attempt_begins() {
+        let mut socket = tcp();
+        assert_eq!(call(&mut socket, true).unwrap_err(), Errno::EINPROGRESS);
+        socket.failed(Errno::ECONNREFUSED);
+        assert_eq!(call(&mut socket, true).unwrap_err(), Errno::ECONNREFUSED);
+        assert_eq!(call(&mut socket, true).unwrap_err(), Errno::EINPROGRESS);
+    }
+
+    #[test]
+    fn what_the_transport_knows_at_once_is_returned_at_once() {
+        let transport = FakeTransport {
+            refuse: Some(Errno::ENETUNREACH),
+            ..Default::default()
+        };
+        let mut socket = tcp();
+        assert_eq!(
+            call_on(&mut socket, true, &transport).unwrap_err(),
+            Errno::ENETUNREACH
+        );
+        assert_eq!(socket.state, State::Idle);
+    }
+
+    #[test]
+    fn the_wildcard_reaches_this_host() {
+        let transport = FakeTransport::default();
+        let any = address::encode(&"0.0.0.0:80".parse().unwrap());
+        let _ = connect(&mut tcp(), ID, &any, true, &Limits::default(), &transport);
+        assert_eq!(transport.connected.lock().unwrap()[0].peer, PEER);
+    }
+
+    #[test]
+    fn an_attempt_lasts_as_long_as_tcp_would_send_syns() {
+        let mut socket = tcp();
+        let limits = Limits {
+            syn_retries: 6,
+            ..Limits::default()
+        };
+        assert_eq!(attempt_timeout(&socket, &limits), Duration::from_secs(127));
+        socket.options.set(name::TCP_SYNCNT, 1);
+        assert_eq!(attempt_timeout(&socket, &limits), Duration::from_secs(3));
+        socket.options.set(name::TCP_USER_TIMEOUT, 500);
+        assert_eq!(
+            attempt_timeout(&socket, &limits),
+            Duration::from_millis(500)
+        );
+    }
+}

@@ -1,0 +1,181 @@
+//! getsockopt(2).
+#![forbid(unsafe_code)]
+
+use nix::errno::Errno;
+
+use super::{
+    options::{Limits, Name, Spec, name},
+    socket::{Socket, SocketId, State},
+    tcp_info,
+    transport::Transport,
+};
+
+/// TCP_MSS_DEFAULT: what an unconnected socket reports, RFC 9293 section 3.7.1.
+const DEFAULT_MSS: i32 = 536;
+/// Length of a congestion controller's name (TCP_CA_NAME_MAX).
+const CONGESTION_NAME_BYTES: usize = 16;
+
+/// An option's value.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum OptionValue {
+    /// These bytes, cut to the room that the program gave.
+    Bytes(Vec<u8>),
+    /// What the kernel says of the pair, for this reason.
+    Native(&'static str),
+}
+
+/// Reads an option.
+///
+/// # Errors
+/// ENOPROTOOPT: no such option.
+pub(crate) fn getsockopt(
+    socket: &mut Socket,
+    id: SocketId,
+    option: Name,
+    limits: &Limits,
+    transport: &dyn Transport,
+) -> Result<OptionValue, Errno> {
+    let listening = matches!(socket.state, State::Listening { .. });
+    let number = match option {
+        (libc::SOL_SOCKET, libc::SO_DOMAIN) => socket.family.number(),
+        (libc::SOL_SOCKET, libc::SO_PROTOCOL) => socket.protocol,
+        (libc::SOL_SOCKET, libc::SO_ACCEPTCONN) => listening.into(),
+        (libc::SOL_SOCKET, libc::SO_ERROR) => return Ok(take_error(socket)),
+        (libc::SOL_SOCKET, libc::SO_MARK) => 0,
+        (libc::SOL_SOCKET, libc::SO_BINDTODEVICE) => return Ok(OptionValue::Bytes(Vec::new())),
+        name::SO_LINGER => return Ok(linger(socket)),
+        name::SO_SNDBUF => socket.options.get(option).unwrap_or(limits.wmem_default),
+        name::SO_RCVBUF => socket.options.get(option).unwrap_or(limits.rmem_default),
+        name::TCP_MAXSEG => maxseg(socket, id, transport),
+        name::TCP_SYNCNT => match socket.options.value(option) {
+            0 => limits.syn_retries.cast_signed(),
+            set => set,
+        },
+        (libc::IPPROTO_TCP, libc::TCP_INFO) => {
+            let path = transport.path(id);
+            return Ok(OptionValue::Bytes(tcp_info::encode(socket, path.as_ref())));
+        }
+        (libc::IPPROTO_TCP, libc::TCP_CONGESTION) => return Ok(congestion(transport)),
+        // ip(7): no IP options were received.
+        (libc::IPPROTO_IP, libc::IP_OPTIONS) => return Ok(OptionValue::Bytes(Vec::new())),
+        (libc::IPPROTO_IP, libc::IP_MTU) | (libc::IPPROTO_IPV6, libc::IPV6_MTU) => {
+            let path = transport.path(id).ok_or(Errno::ENOTCONN)?;
+            path.mtu.cast_signed()
+        }
+        _ => {
+            Spec::of(option, socket.family).ok_or(Errno::ENOPROTOOPT)?;
+            socket.options.value(option)
+        }
+    };
+    Ok(OptionValue::Bytes(number.to_ne_bytes().to_vec()))
+}
+
+/// SO_ERROR: the pending error, once. The pair has none but its own resets, which the kernel tells.
+fn take_error(socket: &mut Socket) -> OptionValue {
+    let Some(error) = socket.error.take() else {
+        return OptionValue::Native("the pair's own error");
+    };
+    if socket.state == (State::Failed { reported: false }) {
+        socket.state = State::Failed { reported: true };
+    }
+    OptionValue::Bytes((error as i32).to_ne_bytes().to_vec())
+}
+
+fn linger(socket: &Socket) -> OptionValue {
+    let linger = socket.options.linger.unwrap_or_default();
+    let mut bytes = i32::from(linger.on).to_ne_bytes().to_vec();
+    bytes.extend(linger.seconds.to_ne_bytes());
+    OptionValue::Bytes(bytes)
+}
+
+fn maxseg(socket: &Socket, id: SocketId, transport: &dyn Transport) -> i32 {
+    match socket.state {
+        State::Connected { .. } => {
+            let path = transport.path(id);
+            path.map_or(DEFAULT_MSS, |path| path.mss.cast_signed())
+        }
+        _ => match socket.options.value(name::TCP_MAXSEG) {
+            0 => DEFAULT_MSS,
+            set => set,
+        },
+    }
+}
+
+fn congestion(transport: &dyn Transport) -> OptionValue {
+    let mut name = transport.congestion().as_bytes().to_vec();
+    name.resize(CONGESTION_NAME_BYTES, 0);
+    OptionValue::Bytes(name)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::emul::testing::{FakeTransport, ID, PEER, tcp};
+
+    fn get(socket: &mut Socket, option: Name) -> Result<OptionValue, Errno> {
+        getsockopt(
+            socket,
+            ID,
+            option,
+            &Limits::default(),
+            &FakeTransport::default(),
+        )
+    }
+
+    fn number(value: i32) -> Result<OptionValue, Errno> {
+        Ok(OptionValue::Bytes(value.to_ne_bytes().to_vec()))
+    }
+
+    #[test]
+    fn a_socket_says_it_is_tcp() {
+        let mut socket = tcp();
+        assert_eq!(
+            get(&mut socket, (libc::SOL_SOCKET, libc::SO_DOMAIN)),
+            number(libc::AF_INET)
+        );
+        assert_eq!(
+            get(&mut socket, (libc::SOL_SOCKET, libc::SO_PROTOCOL)),
+            number(6)
+        );
+        assert_eq!(get(&mut socket, name::SO_SNDBUF), number(16_384));
+    }
+
+    #[test]
+    fn so_error_is_told_once() {
+        let mut socket = tcp();
+        socket.state = State::Connecting { peer: PEER };
+        socket.failed(Errno::ECONNREFUSED);
+        let option = (libc::SOL_SOCKET, libc::SO_ERROR);
+        assert_eq!(get(&mut socket, option), number(libc::ECONNREFUSED));
+        assert!(matches!(
+            get(&mut socket, option),
+            Ok(OptionValue::Native(_))
+        ));
+        assert_eq!(socket.state, State::Failed { reported: true });
+    }
+
+    #[test]
+    fn the_segment_size_is_the_paths_once_connected() {
+        let mut socket = tcp();
+        assert_eq!(get(&mut socket, name::TCP_MAXSEG), number(536));
+        socket.state = State::Connected {
+            peer: PEER,
+            announced: true,
+        };
+        assert_eq!(get(&mut socket, name::TCP_MAXSEG), number(1400));
+    }
+
+    #[test]
+    fn unknown_options_are_enoprotoopt() {
+        let mut socket = tcp();
+        assert_eq!(
+            get(&mut socket, (libc::IPPROTO_TCP, 9999)),
+            Err(Errno::ENOPROTOOPT)
+        );
+        assert_eq!(get(&mut socket, name::IPV6_V6ONLY), Err(Errno::ENOPROTOOPT));
+        assert_eq!(
+            get(&mut socket, (libc::SOL_UDP, 1)),
+            Err(Errno::ENOPROTOOPT)
+        );
+    }
+}

@@ -1,0 +1,313 @@
+//! The integer options of socket(7), tcp(7), ip(7) and ipv6(7): what may be stored, and defaults.
+//!
+//! To add one, name it in [`name`], give it a row in [`SPECS`] and a probe. Options with a form of
+//! their own are in getsockopt.rs and setsockopt.rs.
+#![forbid(unsafe_code)]
+
+use super::socket::Family;
+
+/// Level and name of an option, as setsockopt(2) takes them.
+pub(crate) type Name = (i32, i32);
+
+/// The options that something here asks for by name.
+pub(crate) mod name {
+    use super::Name;
+
+    pub(crate) const SO_REUSEADDR: Name = (libc::SOL_SOCKET, libc::SO_REUSEADDR);
+    pub(crate) const SO_REUSEPORT: Name = (libc::SOL_SOCKET, libc::SO_REUSEPORT);
+    pub(crate) const SO_LINGER: Name = (libc::SOL_SOCKET, libc::SO_LINGER);
+    pub(crate) const SO_SNDBUF: Name = (libc::SOL_SOCKET, libc::SO_SNDBUF);
+    pub(crate) const SO_RCVBUF: Name = (libc::SOL_SOCKET, libc::SO_RCVBUF);
+    pub(crate) const TCP_MAXSEG: Name = (libc::IPPROTO_TCP, libc::TCP_MAXSEG);
+    pub(crate) const TCP_SYNCNT: Name = (libc::IPPROTO_TCP, libc::TCP_SYNCNT);
+    pub(crate) const TCP_USER_TIMEOUT: Name = (libc::IPPROTO_TCP, libc::TCP_USER_TIMEOUT);
+    pub(crate) const IP_TOS: Name = (libc::IPPROTO_IP, libc::IP_TOS);
+    pub(crate) const IPV6_V6ONLY: Name = (libc::IPPROTO_IPV6, libc::IPV6_V6ONLY);
+}
+
+/// `TCP_IS_MPTCP` and others that libc does not name are left out on purpose: a kernel without them
+/// says ENOPROTOOPT, and so do we.
+const SPECS: &[(Name, Spec)] = &[
+    (name::SO_REUSEADDR, Spec::Flag(false)),
+    (name::SO_REUSEPORT, Spec::Flag(false)),
+    (
+        name::TCP_SYNCNT,
+        Spec::Range {
+            min: 1,
+            max: 127,
+            default: 0,
+        },
+    ),
+    (
+        name::TCP_USER_TIMEOUT,
+        Spec::Range {
+            min: 0,
+            max: i32::MAX,
+            default: 0,
+        },
+    ),
+    ((libc::IPPROTO_TCP, libc::TCP_NODELAY), Spec::Flag(false)),
+    ((libc::IPPROTO_TCP, libc::TCP_CORK), Spec::Flag(false)),
+    ((libc::IPPROTO_TCP, libc::TCP_QUICKACK), Spec::Flag(true)),
+    (
+        (libc::IPPROTO_TCP, libc::TCP_KEEPIDLE),
+        Spec::Range {
+            min: 1,
+            max: 32_767,
+            default: 7200,
+        },
+    ),
+    (
+        (libc::IPPROTO_TCP, libc::TCP_KEEPINTVL),
+        Spec::Range {
+            min: 1,
+            max: 32_767,
+            default: 75,
+        },
+    ),
+    (
+        (libc::IPPROTO_TCP, libc::TCP_KEEPCNT),
+        Spec::Range {
+            min: 1,
+            max: 127,
+            default: 9,
+        },
+    ),
+    (
+        (libc::IPPROTO_TCP, libc::TCP_LINGER2),
+        Spec::Range {
+            min: i32::MIN,
+            max: 120,
+            default: 60,
+        },
+    ),
+    (
+        (libc::IPPROTO_TCP, libc::TCP_DEFER_ACCEPT),
+        Spec::Range {
+            min: 0,
+            max: 1 << 20,
+            default: 0,
+        },
+    ),
+    (
+        (libc::IPPROTO_TCP, libc::TCP_FASTOPEN),
+        Spec::Range {
+            min: 0,
+            max: i32::MAX,
+            default: 0,
+        },
+    ),
+    (
+        (libc::IPPROTO_TCP, libc::TCP_NOTSENT_LOWAT),
+        Spec::Range {
+            min: i32::MIN,
+            max: i32::MAX,
+            default: 0,
+        },
+    ),
+    (name::IP_TOS, Spec::Tos),
+    (
+        (libc::IPPROTO_IP, libc::IP_TTL),
+        Spec::Range {
+            min: 1,
+            max: 255,
+            default: 64,
+        },
+    ),
+    (
+        (libc::IPPROTO_IP, libc::IP_MTU_DISCOVER),
+        Spec::Range {
+            min: 0,
+            max: 5,
+            default: 1,
+        },
+    ),
+    ((libc::IPPROTO_IP, libc::IP_RECVERR), Spec::Flag(false)),
+    ((libc::IPPROTO_IP, libc::IP_FREEBIND), Spec::Flag(false)),
+    (
+        (libc::IPPROTO_IP, libc::IP_BIND_ADDRESS_NO_PORT),
+        Spec::Flag(false),
+    ),
+    (name::IPV6_V6ONLY, Spec::Flag(false)),
+    (
+        (libc::IPPROTO_IPV6, libc::IPV6_UNICAST_HOPS),
+        Spec::Range {
+            min: 0,
+            max: 255,
+            default: 64,
+        },
+    ),
+    ((libc::IPPROTO_IPV6, libc::IPV6_TCLASS), Spec::Tos),
+    ((libc::IPPROTO_IPV6, libc::IPV6_RECVERR), Spec::Flag(false)),
+    (
+        (libc::IPPROTO_IPV6, libc::IPV6_MTU_DISCOVER),
+        Spec::Range {
+            min: 0,
+            max: 5,
+            default: 1,
+        },
+    ),
+];
+
+/// What an integer option accepts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Spec {
+    /// Any number, kept as 0 or 1.
+    Flag(bool),
+    /// Numbers from `min` to `max`; others are EINVAL. `default` may lie outside: "not set".
+    Range {
+        /// Smallest number taken.
+        min: i32,
+        /// Largest number taken.
+        max: i32,
+        /// What getsockopt(2) gives before it is set.
+        default: i32,
+    },
+    /// A type-of-service byte: the two ECN bits are the protocol's own (RFC 3168), and −1 means 0.
+    Tos,
+}
+
+impl Spec {
+    /// The specification of an option for a socket of `family`; none if there is no such option.
+    pub(crate) fn of(name: Name, family: Family) -> Option<Self> {
+        if name.0 == libc::IPPROTO_IPV6 && family == Family::V4 {
+            return None;
+        }
+        SPECS
+            .iter()
+            .find(|(known, _)| *known == name)
+            .map(|(_, spec)| *spec)
+    }
+
+    fn default(self) -> i32 {
+        match self {
+            Self::Flag(on) => i32::from(on),
+            Self::Range { default, .. } => default,
+            Self::Tos => 0,
+        }
+    }
+
+    /// The value that is kept when `value` is set; none if that is EINVAL.
+    pub(crate) fn accept(self, value: i32) -> Option<i32> {
+        const ECN_BITS: i32 = 0b11;
+        match self {
+            Self::Flag(_) => Some(i32::from(value != 0)),
+            Self::Range { min, max, .. } => (min..=max).contains(&value).then_some(value),
+            Self::Tos if value == -1 => Some(0),
+            Self::Tos => (0..=255).contains(&value).then_some(value & !ECN_BITS),
+        }
+    }
+}
+
+/// The option values a program has set; all others have their defaults.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct Options {
+    /// Few options are ever set, so a list is smaller and quicker than a map.
+    set: Vec<(Name, i32)>,
+    /// SO_LINGER, if it was set.
+    pub(crate) linger: Option<Linger>,
+}
+
+/// struct linger, socket(7).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) struct Linger {
+    /// l_onoff.
+    pub(crate) on: bool,
+    /// l_linger, in seconds.
+    pub(crate) seconds: i32,
+}
+
+impl Options {
+    /// The value of an integer option: what was set, or its default.
+    pub(crate) fn value(&self, name: Name) -> i32 {
+        self.get(name).unwrap_or_else(|| {
+            SPECS
+                .iter()
+                .find(|(known, _)| *known == name)
+                .map_or(0, |(_, spec)| spec.default())
+        })
+    }
+
+    /// The value that was set, if any.
+    pub(crate) fn get(&self, name: Name) -> Option<i32> {
+        self.set
+            .iter()
+            .find(|(known, _)| *known == name)
+            .map(|(_, value)| *value)
+    }
+
+    /// Whether a flag is on.
+    pub(crate) fn flag(&self, name: Name) -> bool {
+        self.value(name) != 0
+    }
+
+    /// Keeps a value.
+    pub(crate) fn set(&mut self, name: Name, value: i32) {
+        match self.set.iter_mut().find(|(known, _)| *known == name) {
+            Some(entry) => entry.1 = value,
+            None => self.set.push((name, value)),
+        }
+    }
+}
+
+/// The system's own limits that TCP obeys, tcp(7) /proc interfaces.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Limits {
+    /// net.core.somaxconn.
+    pub(crate) somaxconn: usize,
+    /// net.core.wmem_max, in bytes.
+    pub(crate) wmem_max: i32,
+    /// net.core.rmem_max, in bytes.
+    pub(crate) rmem_max: i32,
+    /// Middle value of net.ipv4.tcp_wmem, in bytes: SO_SNDBUF of a new socket.
+    pub(crate) wmem_default: i32,
+    /// Middle value of net.ipv4.tcp_rmem, in bytes: SO_RCVBUF of a new socket.
+    pub(crate) rmem_default: i32,
+    /// net.ipv4.tcp_syn_retries.
+    pub(crate) syn_retries: u32,
+}
+
+impl Default for Limits {
+    /// The kernel's own defaults.
+    fn default() -> Self {
+        Self {
+            somaxconn: 4096,
+            wmem_max: 212_992,
+            rmem_max: 212_992,
+            wmem_default: 16_384,
+            rmem_default: 131_072,
+            syn_retries: 6,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn defaults_hold_until_a_value_is_set() {
+        let mut options = Options::default();
+        assert!(options.flag((libc::IPPROTO_TCP, libc::TCP_QUICKACK)));
+        assert_eq!(options.value((libc::IPPROTO_TCP, libc::TCP_KEEPIDLE)), 7200);
+        options.set(name::SO_REUSEADDR, 1);
+        options.set(name::SO_REUSEADDR, 0);
+        assert_eq!(options.get(name::SO_REUSEADDR), Some(0));
+    }
+
+    #[test]
+    fn ranges_and_flags_are_the_kernels() {
+        let keepcnt = Spec::of((libc::IPPROTO_TCP, libc::TCP_KEEPCNT), Family::V4).unwrap();
+        assert_eq!(keepcnt.accept(127), Some(127));
+        assert_eq!(keepcnt.accept(128), None);
+        let nodelay = Spec::of((libc::IPPROTO_TCP, libc::TCP_NODELAY), Family::V6).unwrap();
+        assert_eq!(nodelay.accept(-7), Some(1));
+        assert_eq!(Spec::Tos.accept(0x13), Some(0x10));
+    }
+
+    #[test]
+    fn ipv6_options_do_not_exist_on_ipv4_sockets() {
+        assert_eq!(Spec::of(name::IPV6_V6ONLY, Family::V4), None);
+        assert!(Spec::of(name::IP_TOS, Family::V6).is_some());
+    }
+}

@@ -1,0 +1,215 @@
+//! setsockopt(2).
+#![forbid(unsafe_code)]
+
+use nix::errno::Errno;
+
+use super::{
+    options::{Limits, Linger, Name, Spec, name},
+    outcome::{Answer, Outcome},
+    socket::{Socket, State},
+    transport::Transport,
+};
+
+/// Smallest SO_SNDBUF that is reported (SOCK_MIN_SNDBUF: twice 2,048 and a packet's bookkeeping).
+const MIN_SEND_BUFFER: i32 = 4608;
+/// Smallest SO_RCVBUF that is reported (SOCK_MIN_RCVBUF).
+const MIN_RECEIVE_BUFFER: i32 = 2304;
+/// TCP_MIN_MSS and MAX_TCP_WINDOW bound TCP_MAXSEG (do_tcp_setsockopt).
+const MAXSEG: std::ops::RangeInclusive<i32> = 88..=32_767;
+
+/// The names of SOL_SOCKET that are answered here, both to set and to get; the kernel answers the
+/// others for the pair as it would for TCP.
+pub(crate) const SOCKET_LEVEL: &[i32] = &[
+    libc::SO_REUSEADDR,
+    libc::SO_REUSEPORT,
+    libc::SO_LINGER,
+    libc::SO_SNDBUF,
+    libc::SO_RCVBUF,
+    libc::SO_SNDBUFFORCE,
+    libc::SO_RCVBUFFORCE,
+    libc::SO_ERROR,
+    libc::SO_DOMAIN,
+    libc::SO_PROTOCOL,
+    libc::SO_ACCEPTCONN,
+    libc::SO_BINDTODEVICE,
+    libc::SO_MARK,
+];
+
+/// Sets an option. `value` is what the program passed, of the length that it gave.
+///
+/// # Errors
+/// ENOPROTOOPT: no such option, or one that QUIC cannot honour. EINVAL: bad length or value.
+pub(crate) fn setsockopt(
+    socket: &mut Socket,
+    option: Name,
+    value: &[u8],
+    limits: &Limits,
+    transport: &dyn Transport,
+) -> Answer {
+    match option {
+        name::SO_LINGER => set_linger(socket, value)?,
+        name::SO_SNDBUF => {
+            let bytes = doubled(integer(value)?, limits.wmem_max, MIN_SEND_BUFFER);
+            socket.options.set(option, bytes);
+        }
+        name::SO_RCVBUF => {
+            let bytes = doubled(integer(value)?, limits.rmem_max, MIN_RECEIVE_BUFFER);
+            socket.options.set(option, bytes);
+        }
+        name::TCP_MAXSEG => set_maxseg(socket, integer(value)?)?,
+        (libc::IPPROTO_TCP, libc::TCP_CONGESTION) => set_congestion(value, transport)?,
+        // tcp(7): without the client half of fast open in net.ipv4.tcp_fastopen.
+        (libc::IPPROTO_TCP, libc::TCP_FASTOPEN_CONNECT) => return Err(Errno::EOPNOTSUPP),
+        // Buffers beyond the limit, and marks, are the administrator's.
+        (libc::SOL_SOCKET, libc::SO_SNDBUFFORCE | libc::SO_RCVBUFFORCE | libc::SO_MARK) => {
+            return Err(Errno::EPERM);
+        }
+        _ => set_integer(socket, option, value)?,
+    }
+    Ok(Outcome::Value(0))
+}
+
+fn set_integer(socket: &mut Socket, option: Name, value: &[u8]) -> Result<(), Errno> {
+    let spec = Spec::of(option, socket.family).ok_or(Errno::ENOPROTOOPT)?;
+    let value = if option.0 == libc::IPPROTO_IP {
+        // ip(7) options may be given as one byte.
+        integer(value).or_else(|_| value.first().map(|&byte| byte.into()).ok_or(Errno::EINVAL))?
+    } else {
+        integer(value)?
+    };
+    if option == name::IPV6_V6ONLY && socket.local.is_some() {
+        // ipv6(7): only before bind.
+        return Err(Errno::EINVAL);
+    }
+    let kept = spec.accept(value).ok_or(Errno::EINVAL)?;
+    socket.options.set(option, kept);
+    Ok(())
+}
+
+fn set_linger(socket: &mut Socket, value: &[u8]) -> Result<(), Errno> {
+    let on = integer(value)? != 0;
+    let seconds = integer(value.get(4..).ok_or(Errno::EINVAL)?)?;
+    socket.options.linger = Some(Linger { on, seconds });
+    Ok(())
+}
+
+fn set_maxseg(socket: &mut Socket, value: i32) -> Result<(), Errno> {
+    if value != 0 && !MAXSEG.contains(&value) {
+        return Err(Errno::EINVAL);
+    }
+    socket.options.set(name::TCP_MAXSEG, value);
+    Ok(())
+}
+
+/// The controller belongs to the QUIC connection that a program's sockets share, so a program may
+/// ask for the one in force and no other.
+fn set_congestion(value: &[u8], transport: &dyn Transport) -> Result<(), Errno> {
+    let name = value.split(|&byte| byte == 0).next().unwrap_or_default();
+    match name {
+        [] => Err(Errno::EINVAL),
+        name if name == transport.congestion().as_bytes() => Ok(()),
+        _ => Err(Errno::ENOENT),
+    }
+}
+
+/// socket(7): the kernel doubles what is asked, within its limits.
+fn doubled(asked: i32, max: i32, min: i32) -> i32 {
+    let asked = if asked < 0 { max } else { asked.min(max) };
+    asked.saturating_mul(2).max(min)
+}
+
+fn integer(value: &[u8]) -> Result<i32, Errno> {
+    value
+        .first_chunk()
+        .map(|bytes| i32::from_ne_bytes(*bytes))
+        .ok_or(Errno::EINVAL)
+}
+
+/// Whether a connection may be closed by a reset: SO_LINGER with a zero time, socket(7).
+pub(crate) fn aborts_on_close(socket: &Socket) -> bool {
+    socket.options.linger
+        == Some(Linger {
+            on: true,
+            seconds: 0,
+        })
+        && matches!(socket.state, State::Connected { .. })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::emul::testing::{FakeTransport, PEER, tcp};
+
+    fn set(socket: &mut Socket, option: Name, value: &[u8]) -> Result<(), Errno> {
+        let transport = FakeTransport::default();
+        setsockopt(socket, option, value, &Limits::default(), &transport).map(drop)
+    }
+
+    #[test]
+    fn buffer_sizes_are_doubled_within_the_limits() {
+        let mut socket = tcp();
+        let cases = [
+            (100_000, 200_000),
+            (1_000_000, 425_984),
+            (0, 4608),
+            (-1, 425_984),
+        ];
+        for (asked, kept) in cases {
+            set(&mut socket, name::SO_SNDBUF, &i32::to_ne_bytes(asked)).unwrap();
+            assert_eq!(socket.options.get(name::SO_SNDBUF), Some(kept));
+        }
+    }
+
+    #[test]
+    fn lengths_and_values_are_checked() {
+        let mut socket = tcp();
+        assert_eq!(
+            set(&mut socket, name::SO_REUSEADDR, &[1]),
+            Err(Errno::EINVAL)
+        );
+        assert_eq!(
+            set(&mut socket, name::SO_LINGER, &[1; 7]),
+            Err(Errno::EINVAL)
+        );
+        assert_eq!(set(&mut socket, name::IP_TOS, &[0x10]), Ok(()));
+        assert_eq!(
+            set(&mut socket, name::TCP_MAXSEG, &i32::to_ne_bytes(20)),
+            Err(Errno::EINVAL)
+        );
+        let unknown = (libc::IPPROTO_TCP, 9999);
+        assert_eq!(set(&mut socket, unknown, &[0; 4]), Err(Errno::ENOPROTOOPT));
+    }
+
+    #[test]
+    fn v6only_is_fixed_by_bind() {
+        let mut socket = Socket::new(libc::AF_INET6, libc::SOCK_STREAM, 0).unwrap();
+        assert_eq!(
+            set(&mut socket, name::IPV6_V6ONLY, &1i32.to_ne_bytes()),
+            Ok(())
+        );
+        socket.local = Some("[::]:80".parse().unwrap());
+        assert_eq!(
+            set(&mut socket, name::IPV6_V6ONLY, &[0; 4]),
+            Err(Errno::EINVAL)
+        );
+    }
+
+    #[test]
+    fn only_the_congestion_controller_in_force_can_be_chosen() {
+        let option = (libc::IPPROTO_TCP, libc::TCP_CONGESTION);
+        assert_eq!(set(&mut tcp(), option, b"cubic\0"), Ok(()));
+        assert_eq!(set(&mut tcp(), option, b"vegas"), Err(Errno::ENOENT));
+    }
+
+    #[test]
+    fn a_zero_linger_aborts_a_connection_only() {
+        let mut socket = tcp();
+        set(&mut socket, name::SO_LINGER, &[1, 0, 0, 0, 0, 0, 0, 0]).unwrap();
+        assert!(!aborts_on_close(&socket));
+        socket.state = State::Connected {
+            peer: PEER,
+            announced: true,
+        };
+        assert!(aborts_on_close(&socket));
+    }
+}

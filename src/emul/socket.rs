@@ -1,0 +1,241 @@
+//! socket(2): the socket object and its states.
+#![forbid(unsafe_code)]
+
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
+
+use nix::errno::Errno;
+
+use super::options::Options;
+
+/// A socket's identity: SO_COOKIE of the program's end, which survives dup, fork, exec and
+/// SCM_RIGHTS and is never used twice.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub(crate) struct SocketId(pub(crate) u64);
+
+/// Address family of a socket.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Family {
+    /// AF_INET, ip(7).
+    V4,
+    /// AF_INET6, ipv6(7).
+    V6,
+}
+
+impl Family {
+    /// The AF_* number, as SO_DOMAIN reports it.
+    pub(crate) fn number(self) -> i32 {
+        match self {
+            Self::V4 => libc::AF_INET,
+            Self::V6 => libc::AF_INET6,
+        }
+    }
+
+    /// The wildcard address with port 0: what getsockname(2) gives for an unbound socket.
+    pub(crate) fn unspecified(self) -> SocketAddr {
+        match self {
+            Self::V4 => (Ipv4Addr::UNSPECIFIED, 0).into(),
+            Self::V6 => (Ipv6Addr::UNSPECIFIED, 0).into(),
+        }
+    }
+}
+
+/// Where a socket stands in its life.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum State {
+    /// Neither connected nor listening (TCP_CLOSE), bound or not.
+    Idle,
+    /// connect(2) has begun (TCP_SYN_SENT).
+    Connecting {
+        /// Where to.
+        peer: SocketAddr,
+    },
+    /// Established. `announced`: a connect(2) call has returned 0, so that the next one is EISCONN.
+    Connected {
+        /// The other end.
+        peer: SocketAddr,
+        /// Whether connect(2) has told the program.
+        announced: bool,
+    },
+    /// A non-blocking connect has failed; the pair shows it by hanging up. `reported`: the error was
+    /// fetched, by SO_ERROR or by connect(2).
+    Failed {
+        /// Whether the program was told.
+        reported: bool,
+    },
+    /// listen(2) was called.
+    Listening {
+        /// Connections that may wait for accept(2).
+        backlog: usize,
+    },
+    /// The connection is over (TCP_CLOSE): ended by both sides, reset, or lost.
+    Closed,
+}
+
+/// An emulated TCP socket.
+#[derive(Debug, Clone)]
+pub(crate) struct Socket {
+    /// AF_INET or AF_INET6.
+    pub(crate) family: Family,
+    /// What SO_PROTOCOL reports: IPPROTO_TCP or IPPROTO_MPTCP.
+    pub(crate) protocol: i32,
+    /// Values that setsockopt(2) stored.
+    pub(crate) options: Options,
+    /// The local address: from bind(2), or chosen by connect(2), listen(2) or accept(2).
+    pub(crate) local: Option<SocketAddr>,
+    /// Whether bind(2) fixed the port, which then outlives a failed connect.
+    pub(crate) port_locked: bool,
+    /// Where the socket stands.
+    pub(crate) state: State,
+    /// The error that SO_ERROR returns, once.
+    pub(crate) error: Option<Errno>,
+}
+
+impl Socket {
+    /// A new socket for the triple that socket(2) was called with; flags in `kind` do not matter.
+    ///
+    /// # Errors
+    /// EAFNOSUPPORT, ESOCKTNOSUPPORT, EPROTONOSUPPORT: socket(2).
+    pub(crate) fn new(domain: i32, kind: i32, protocol: i32) -> Result<Self, Errno> {
+        let family = match domain {
+            libc::AF_INET => Family::V4,
+            libc::AF_INET6 => Family::V6,
+            _ => return Err(Errno::EAFNOSUPPORT),
+        };
+        if kind & !(libc::SOCK_NONBLOCK | libc::SOCK_CLOEXEC) != libc::SOCK_STREAM {
+            return Err(Errno::ESOCKTNOSUPPORT);
+        }
+        let protocol = match protocol {
+            0 | libc::IPPROTO_TCP => libc::IPPROTO_TCP,
+            libc::IPPROTO_MPTCP => libc::IPPROTO_MPTCP,
+            _ => return Err(Errno::EPROTONOSUPPORT),
+        };
+        Ok(Self {
+            family,
+            protocol,
+            options: Options::default(),
+            local: None,
+            port_locked: false,
+            state: State::Idle,
+            error: None,
+        })
+    }
+
+    /// The socket that accept(2) returns for a connection to `self`: options are inherited, tcp(7).
+    pub(crate) fn accepted(&self, local: SocketAddr, peer: SocketAddr) -> Self {
+        Self {
+            family: self.family,
+            protocol: self.protocol,
+            options: self.options.clone(),
+            local: Some(local),
+            port_locked: true,
+            state: State::Connected {
+                peer,
+                announced: true,
+            },
+            error: None,
+        }
+    }
+
+    /// Records that the connection is established.
+    ///
+    /// Returns false when the program has given up meanwhile.
+    pub(crate) fn established(&mut self) -> bool {
+        match self.state {
+            State::Connecting { peer } => {
+                self.state = State::Connected {
+                    peer,
+                    announced: false,
+                };
+                true
+            }
+            _ => false,
+        }
+    }
+
+    /// Records that the connection attempt has failed, so that the next SO_ERROR or connect(2)
+    /// returns `error`.
+    pub(crate) fn failed(&mut self, error: Errno) {
+        if matches!(self.state, State::Connecting { .. }) {
+            self.state = State::Failed { reported: false };
+            self.error = Some(error);
+            self.forget_chosen_port();
+        }
+    }
+
+    /// Goes back to unconnected after a failure that a blocking connect(2) has returned itself.
+    pub(crate) fn unconnected(&mut self) {
+        self.state = State::Idle;
+        self.error = None;
+        self.forget_chosen_port();
+    }
+
+    /// Records that the connection was lost: SO_ERROR gives `error`, the addresses are gone.
+    pub(crate) fn reset(&mut self, error: Errno) {
+        self.state = State::Closed;
+        self.error = Some(error);
+    }
+
+    /// Records that both sides have ended the connection in order.
+    pub(crate) fn finished(&mut self) {
+        self.state = State::Closed;
+    }
+
+    /// tcp_set_state(TCP_CLOSE) releases a port that bind(2) has not fixed.
+    fn forget_chosen_port(&mut self) {
+        if !self.port_locked
+            && let Some(local) = &mut self.local
+        {
+            local.set_port(0);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::emul::testing::{PEER, tcp};
+
+    #[test]
+    fn only_stream_sockets_of_the_internet_families_exist() {
+        let nonblock = libc::SOCK_STREAM | libc::SOCK_NONBLOCK;
+        assert!(Socket::new(libc::AF_INET6, nonblock, libc::IPPROTO_MPTCP).is_ok());
+        let errno = |domain, kind, protocol| Socket::new(domain, kind, protocol).unwrap_err();
+        assert_eq!(
+            errno(libc::AF_UNIX, libc::SOCK_STREAM, 0),
+            Errno::EAFNOSUPPORT
+        );
+        assert_eq!(
+            errno(libc::AF_INET, libc::SOCK_DGRAM, 0),
+            Errno::ESOCKTNOSUPPORT
+        );
+        assert_eq!(
+            errno(libc::AF_INET, libc::SOCK_STREAM, 17),
+            Errno::EPROTONOSUPPORT
+        );
+    }
+
+    #[test]
+    fn an_established_event_counts_only_while_connecting() {
+        let mut socket = tcp();
+        assert!(!socket.established());
+        socket.state = State::Connecting { peer: PEER };
+        assert!(socket.established());
+        assert_eq!(
+            socket.state,
+            State::Connected {
+                peer: PEER,
+                announced: false
+            }
+        );
+    }
+
+    #[test]
+    fn a_failure_gives_back_a_port_that_bind_did_not_fix() {
+        let mut socket = tcp();
+        socket.local = Some("127.0.0.1:40000".parse().unwrap());
+        socket.state = State::Connecting { peer: PEER };
+        socket.failed(Errno::ECONNREFUSED);
+        assert_eq!(socket.local, Some("127.0.0.1:0".parse().unwrap()));
+        assert_eq!(socket.error, Some(Errno::ECONNREFUSED));
+    }
+}

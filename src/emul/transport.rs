@@ -1,0 +1,139 @@
+//! What the emulation asks of the network, and what the network tells it. Implemented by `quic` and
+//! by the front end; neither side knows the other.
+//!
+//! A [`Transport`] method may be called with the socket table locked, so it must not call
+//! [`Events`] from within.
+#![forbid(unsafe_code)]
+
+use std::{net::SocketAddr, os::fd::OwnedFd, time::Duration};
+
+use nix::errno::Errno;
+
+use super::socket::SocketId;
+
+/// What bind(2) asks for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct BindRequest {
+    /// Address in the socket's family; port 0 asks for an ephemeral one.
+    pub(crate) address: SocketAddr,
+    /// IPV6_V6ONLY.
+    pub(crate) v6_only: bool,
+    /// SO_REUSEADDR.
+    pub(crate) reuse_address: bool,
+    /// SO_REUSEPORT.
+    pub(crate) reuse_port: bool,
+}
+
+/// What connect(2) asks for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct ConnectRequest {
+    /// Where to, not v4-mapped.
+    pub(crate) peer: SocketAddr,
+    /// What bind(2) chose, if it was called; not v4-mapped. Its port may be 0.
+    pub(crate) source: Option<SocketAddr>,
+    /// How long an attempt may remain unanswered before ETIMEDOUT.
+    pub(crate) timeout: Duration,
+}
+
+/// The state of the QUIC path under a connection, for TCP_INFO.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) struct PathInfo {
+    /// Smoothed round-trip time.
+    pub(crate) rtt: Duration,
+    /// Lowest round-trip time seen.
+    pub(crate) min_rtt: Duration,
+    /// Congestion window in bytes.
+    pub(crate) cwnd: u64,
+    /// Payload bytes a packet carries.
+    pub(crate) mss: u32,
+    /// UDP payload bytes a datagram may have.
+    pub(crate) mtu: u32,
+    /// Packets declared lost, and so sent again, since this connection began.
+    pub(crate) lost_packets: u64,
+    /// The bytes in them.
+    pub(crate) lost_bytes: u64,
+    /// Datagrams sent on the path.
+    pub(crate) sent_packets: u64,
+    /// Datagrams received on the path.
+    pub(crate) received_packets: u64,
+    /// Bytes the program has sent on this connection.
+    pub(crate) bytes_sent: u64,
+    /// Bytes the program's peer has sent on this connection.
+    pub(crate) bytes_received: u64,
+}
+
+/// The network as the emulation sees it.
+pub(crate) trait Transport: Send + Sync {
+    /// Reserves a local address and says which.
+    ///
+    /// # Errors
+    /// As bind(2): EADDRINUSE, EADDRNOTAVAIL, EACCES.
+    fn bind(&self, id: SocketId, request: BindRequest) -> Result<SocketAddr, Errno>;
+
+    /// Takes connections for a bound socket from now on.
+    ///
+    /// # Errors
+    /// As listen(2): EADDRINUSE. EIO when no identity can be presented.
+    fn listen(&self, id: SocketId) -> Result<(), Errno>;
+
+    /// Takes no further connection for this socket; those accepted live on.
+    fn unlisten(&self, id: SocketId);
+
+    /// Begins to connect; the result comes as an event. Returns the local address.
+    ///
+    /// # Errors
+    /// As connect(2), where no packet need be sent to know: ENETUNREACH, EADDRNOTAVAIL.
+    fn connect(&self, id: SocketId, request: ConnectRequest) -> Result<SocketAddr, Errno>;
+
+    /// Forgets the socket: its address is free again, an attempt is abandoned.
+    fn release(&self, id: SocketId);
+
+    /// The path under a connected socket.
+    fn path(&self, id: SocketId) -> Option<PathInfo>;
+
+    /// Name of the congestion controller, as TCP_CONGESTION gives it.
+    fn congestion(&self) -> &'static str;
+}
+
+/// How a program's end was closed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Closing {
+    /// close(2): send what is left, then FIN.
+    Orderly,
+    /// SO_LINGER with a zero time: reset.
+    Abort,
+}
+
+/// What the network tells the owner of the sockets.
+pub(crate) trait Events: Send + Sync {
+    /// The attempt has succeeded. Returns our end of the pair, ready for data, unless the program
+    /// has gone.
+    fn connected(&self, id: SocketId) -> Option<OwnedFd>;
+
+    /// The attempt has failed.
+    fn failed(&self, id: SocketId, error: Errno);
+
+    /// A connection for `listener`. Returns its id and our end of its pair, unless nobody listens
+    /// or no more can wait.
+    fn incoming(
+        &self,
+        listener: SocketId,
+        local: SocketAddr,
+        peer: SocketAddr,
+    ) -> Option<(SocketId, OwnedFd)>;
+
+    /// The program has closed its end: how is the peer to see it?
+    fn closing(&self, id: SocketId) -> Closing;
+
+    /// The connection was reset or lost: show `error` to the program, then close our end.
+    fn reset(&self, id: SocketId, end: OwnedFd, error: Errno);
+
+    /// Both directions have ended with FIN; the program may still hold its end.
+    fn finished(&self, id: SocketId);
+
+    /// The program has closed its end and nothing is left of the connection.
+    fn closed(&self, id: SocketId);
+
+    /// All that programs wrote before they closed has reached its peers (asked for by the owner).
+    fn drained(&self);
+}

@@ -1,0 +1,211 @@
+//! The front process: stands for the program towards the caller. Passes signals on, stops when the
+//! program stops, and ends with its exit status.
+#![forbid(unsafe_code)]
+
+use std::{
+    io::{self, Read, Write},
+    os::{fd::AsFd, unix::net::UnixStream},
+};
+
+use nix::{
+    errno::Errno,
+    libc,
+    poll::{PollFd, PollFlags, PollTimeout, poll},
+    sys::{
+        signal::{SigSet, Signal, raise},
+        signalfd::{SfdFlags, SignalFd},
+        wait::{WaitPidFlag, WaitStatus, waitpid},
+    },
+    unistd::{Pid, getpgid, getpgrp},
+};
+use pidfd::PidFd;
+
+use crate::{cli::FAILURE, supervisor::TargetStatus, sys::pidfd as sys_pidfd};
+
+/// What the front process knows of the others.
+struct Others {
+    supervisor: Pid,
+    target: Pid,
+    /// None once the target has ended.
+    handle: Option<PidFd>,
+}
+
+/// Stands for the program until it has ended. `channel` leads to the supervisor.
+///
+/// # Errors
+/// EMFILE, ENOMEM: no signal descriptor.
+pub(super) fn run(mut channel: UnixStream, supervisor: Pid) -> io::Result<u8> {
+    let mut pid = [0; 4];
+    if channel.read_exact(&mut pid).is_err() {
+        // It has said why on standard error, or was killed.
+        return Ok(exit_code(waitpid(supervisor, None)?).unwrap_or(FAILURE));
+    }
+    let target = Pid::from_raw(i32::from_ne_bytes(pid));
+    let others = Others {
+        supervisor,
+        target,
+        handle: sys_pidfd::open(target.as_raw()).ok(),
+    };
+    // All signals are blocked (launch::run), so each arrives here. SIGPIPE, as everywhere in Rust,
+    // is an error of write(2).
+    let signals = SignalFd::with_flags(
+        &SigSet::all(),
+        SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK,
+    )?;
+    loop {
+        let mut fds = [
+            PollFd::new(signals.as_fd(), PollFlags::POLLIN),
+            PollFd::new(channel.as_fd(), PollFlags::POLLIN),
+        ];
+        match poll(&mut fds, PollTimeout::NONE) {
+            Err(Errno::EINTR) => continue,
+            result => result?,
+        };
+        let told = fds[1].any().unwrap_or(false);
+        while let Ok(Some(signal)) = signals.read_signal() {
+            others.pass_on(&signal);
+        }
+        if told {
+            let mut bytes = [0; TargetStatus::BYTES];
+            match channel
+                .read_exact(&mut bytes)
+                .ok()
+                .and_then(|()| TargetStatus::decode(bytes))
+            {
+                Some(TargetStatus::Ended(code)) => return Ok(code),
+                Some(TargetStatus::Stopped(signal)) => stop_likewise(signal),
+                None => return others.without_supervisor(&signals),
+            }
+        }
+    }
+}
+
+impl Others {
+    /// Passes a signal on to the target, if it has not got it already.
+    fn pass_on(&self, signal: &libc::signalfd_siginfo) {
+        let Ok(number) = i32::try_from(signal.ssi_signo) else {
+            return;
+        };
+        match Signal::try_from(number) {
+            // Our children's.
+            Ok(Signal::SIGCHLD) => return,
+            // fg(1) continues the whole group; kill -CONT of this pid alone means the target too.
+            Ok(Signal::SIGCONT) if !self.target_is_stopped() => return,
+            Ok(Signal::SIGCONT) => {}
+            // The terminal signals the whole group, and what the program's own processes send to
+            // their group has reached the target as well.
+            _ if signal.ssi_code == libc::SI_KERNEL || self.is_of_the_program(signal) => return,
+            _ => {}
+        }
+        let sent = self
+            .handle
+            .as_ref()
+            .map(|target| sys_pidfd::send_signal(target, number));
+        tracing::debug!(number, ?sent, "signal passed on");
+    }
+
+    /// Whether a process of the program has sent the signal to the group that we share.
+    fn is_of_the_program(&self, signal: &libc::signalfd_siginfo) -> bool {
+        let Ok(mut pid) = i32::try_from(signal.ssi_pid) else {
+            return false;
+        };
+        if getpgid(Some(Pid::from_raw(pid))) != Ok(getpgrp()) {
+            return false;
+        }
+        while pid > 1 {
+            if pid == self.supervisor.as_raw() {
+                return true;
+            }
+            pid = parent(pid).unwrap_or(0);
+        }
+        false
+    }
+
+    fn target_is_stopped(&self) -> bool {
+        stat_field(self.target.as_raw(), 0).as_deref() == Some("T")
+    }
+
+    /// The supervisor was killed. The target is ours now (launch::run made us a subreaper); its
+    /// sockets fail, but it is not to be abandoned.
+    fn without_supervisor(&self, signals: &SignalFd) -> io::Result<u8> {
+        let status = waitpid(self.supervisor, None);
+        tracing::debug!(?status, "the supervisor has ended");
+        if let Ok(WaitStatus::Exited(_, code)) = status
+            && code != 0
+        {
+            return Ok(FAILURE);
+        }
+        let _ = writeln!(
+            io::stderr(),
+            "quicwrap: the supervisor (pid {}) was killed: the network connections of the program (pid {}) are gone and its socket calls fail; start it again under quicwrap",
+            self.supervisor,
+            self.target
+        );
+        loop {
+            match waitpid(self.target, Some(WaitPidFlag::WNOHANG)) {
+                Ok(WaitStatus::StillAlive) => {}
+                Ok(status) => return Ok(exit_code(status).unwrap_or(FAILURE)),
+                Err(Errno::EINTR) => continue,
+                // Ended before it could become our child.
+                Err(_) => return Ok(FAILURE),
+            }
+            let mut fds = [PollFd::new(signals.as_fd(), PollFlags::POLLIN)];
+            let _ = poll(&mut fds, PollTimeout::NONE);
+            while let Ok(Some(signal)) = signals.read_signal() {
+                self.pass_on(&signal);
+            }
+        }
+    }
+}
+
+/// Stops as the target has, so that the caller's shell sees the job stopped. Execution goes on here
+/// with SIGCONT.
+fn stop_likewise(signal: Signal) {
+    tracing::debug!(%signal, "the program has stopped, and so does this");
+    // SIGTSTP and its like are blocked here, and would be ignored in an orphaned group.
+    if let Err(error) = raise(Signal::SIGSTOP) {
+        tracing::debug!(%error, "cannot stop");
+    }
+}
+
+fn exit_code(status: WaitStatus) -> Option<u8> {
+    match status {
+        WaitStatus::Exited(_, code) => Some(code as u8),
+        WaitStatus::Signaled(_, signal, _) => Some(128 + signal as i32 as u8),
+        _ => None,
+    }
+}
+
+fn parent(pid: i32) -> Option<i32> {
+    stat_field(pid, 1)?.parse().ok()
+}
+
+/// Field `index` after the command name in /proc/PID/stat: 0 is the state, 1 the parent.
+fn stat_field(pid: i32, index: usize) -> Option<String> {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    // The name is in parentheses and may itself hold any character.
+    let (_, fields) = stat.rsplit_once(')')?;
+    fields.split_whitespace().nth(index).map(str::to_owned)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn stat_gives_state_and_parent() {
+        let pid = std::process::id().cast_signed();
+        assert_eq!(parent(pid), Some(nix::unistd::getppid().as_raw()));
+        assert_eq!(stat_field(pid, 0).as_deref(), Some("R"));
+    }
+
+    #[test]
+    fn a_signal_death_is_128_and_the_number() {
+        let pid = Pid::from_raw(1);
+        assert_eq!(
+            exit_code(WaitStatus::Signaled(pid, Signal::SIGTERM, false)),
+            Some(143)
+        );
+        assert_eq!(exit_code(WaitStatus::Exited(pid, 7)), Some(7));
+    }
+}

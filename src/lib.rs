@@ -1,0 +1,19 @@
+//! quicwrap runs an unmodified program so that its TCP sockets are carried over QUIC.
+//!
+//! ARCHITECTURE.md is the map of the rooms. The crate is a program: [`cli::main`] is all that is
+//! meant for others.
+
+#[cfg(not(all(target_os = "linux", target_arch = "x86_64")))]
+compile_error!("quicwrap is for Linux on x86-64: it traps that system call interface");
+
+pub mod cli;
+mod emul;
+mod launch;
+mod logging;
+mod quic;
+mod supervisor;
+mod sys;
+
+/// Bulk data allocates a buffer a datagram; the C library's allocator halves the rate.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;

@@ -1,0 +1,279 @@
+//! Local addresses: which sockets have bound which, and the UDP socket behind each. TCP port N is UDP
+//! port N.
+#![forbid(unsafe_code)]
+
+use std::{
+    collections::{HashMap, HashSet},
+    net::{SocketAddr, UdpSocket as StdUdpSocket},
+    ops::RangeInclusive,
+    sync::Arc,
+};
+
+use nix::errno::Errno;
+use socket2::{Domain, Socket, Type};
+
+use super::server::Server;
+use crate::emul::{socket::SocketId, transport::BindRequest};
+
+/// Ports of sockets that did not bind one: Linux's own range (ip(7), ip_local_port_range).
+const EPHEMERAL_PORTS: RangeInclusive<u16> = 32_768..=60_999;
+
+/// All addresses in use.
+#[derive(Debug, Default)]
+pub(super) struct Bindings {
+    bound: HashMap<SocketAddr, Binding>,
+    by_socket: HashMap<SocketId, SocketAddr>,
+    chosen: HashMap<SocketId, (SocketAddr, u16)>,
+    chosen_ports: HashSet<(SocketAddr, u16)>,
+    next_port: u16,
+}
+
+/// One bound address.
+#[derive(Debug)]
+pub(super) struct Binding {
+    /// The sockets that share it.
+    owners: HashMap<SocketId, BindRequest>,
+    /// Those that listen.
+    pub(super) listeners: HashSet<SocketId>,
+    /// Holds the port until somebody listens.
+    pub(super) socket: Option<StdUdpSocket>,
+    /// Serves it from then on.
+    pub(super) server: Option<Arc<Server>>,
+}
+
+impl Binding {
+    /// Whether another socket may bind the same address, socket(7): both with SO_REUSEPORT, or both
+    /// with SO_REUSEADDR while none listens. Connections that outlive their listener stand in the
+    /// way only without SO_REUSEADDR.
+    fn admits(&self, request: &BindRequest) -> bool {
+        if self.owners.is_empty() {
+            let busy = self
+                .server
+                .as_ref()
+                .is_some_and(|server| server.has_connections());
+            return !busy || request.reuse_address || request.reuse_port;
+        }
+        let all_reuse_port = self.owners.values().all(|owner| owner.reuse_port);
+        let all_reuse_address = self.owners.values().all(|owner| owner.reuse_address);
+        request.reuse_port && all_reuse_port
+            || request.reuse_address && all_reuse_address && self.listeners.is_empty()
+    }
+
+    /// Whether `id` may listen beside those that do already.
+    pub(super) fn may_listen(&self, id: SocketId) -> bool {
+        let reuses_port = |id| self.owners.get(id).is_some_and(|owner| owner.reuse_port);
+        self.listeners.is_empty() || reuses_port(&id) && self.listeners.iter().all(reuses_port)
+    }
+}
+
+impl Bindings {
+    /// Reserves an address.
+    ///
+    /// # Errors
+    /// As bind(2): EADDRINUSE, EADDRNOTAVAIL, EACCES.
+    pub(super) fn bind(&mut self, id: SocketId, request: BindRequest) -> Result<SocketAddr, Errno> {
+        if let Some(binding) = self.bound.get_mut(&request.address) {
+            if !binding.admits(&request) {
+                return Err(Errno::EADDRINUSE);
+            }
+            binding.owners.insert(id, request);
+            self.by_socket.insert(id, request.address);
+            return Ok(request.address);
+        }
+        let (socket, address) = bind_udp(&request)?;
+        let binding = Binding {
+            owners: HashMap::from([(id, request)]),
+            listeners: HashSet::new(),
+            socket: Some(socket),
+            server: None,
+        };
+        self.bound.insert(address, binding);
+        self.by_socket.insert(id, address);
+        Ok(address)
+    }
+
+    /// The binding of a socket.
+    pub(super) fn of(&mut self, id: SocketId) -> Option<&mut Binding> {
+        self.bound.get_mut(self.by_socket.get(&id)?)
+    }
+
+    /// A source port for a connection to `peer` that no other of this supervisor has.
+    ///
+    /// # Errors
+    /// EADDRNOTAVAIL: all are in use.
+    pub(super) fn choose_port(&mut self, id: SocketId, peer: SocketAddr) -> Result<u16, Errno> {
+        if self.next_port == 0 {
+            // Different supervisors begin at different places, so that their connections to one
+            // server hardly ever look alike.
+            let span = EPHEMERAL_PORTS.len() as u32;
+            let start = std::process::id().wrapping_mul(2_654_435_761) % span;
+            self.next_port = EPHEMERAL_PORTS.start() + start as u16;
+        }
+        for _ in EPHEMERAL_PORTS {
+            let port = self.next_port;
+            self.next_port = if port == *EPHEMERAL_PORTS.end() {
+                *EPHEMERAL_PORTS.start()
+            } else {
+                port + 1
+            };
+            if self.chosen_ports.insert((peer, port)) {
+                self.chosen.insert(id, (peer, port));
+                return Ok(port);
+            }
+        }
+        Err(Errno::EADDRNOTAVAIL)
+    }
+
+    /// Gives up what a socket holds. Returns its address if a server remains there that nobody
+    /// owns: it is to be ended by [`Self::retire`] when its connections are over.
+    pub(super) fn release(&mut self, id: SocketId) -> Option<(SocketAddr, Arc<Server>)> {
+        if let Some(chosen) = self.chosen.remove(&id) {
+            self.chosen_ports.remove(&chosen);
+        }
+        let address = self.by_socket.remove(&id)?;
+        let binding = self.bound.get_mut(&address)?;
+        binding.owners.remove(&id);
+        binding.listeners.remove(&id);
+        if !binding.owners.is_empty() {
+            return None;
+        }
+        match &binding.server {
+            Some(server) => Some((address, Arc::clone(server))),
+            None => {
+                self.bound.remove(&address);
+                None
+            }
+        }
+    }
+
+    /// Frees an address whose server has no connections left, unless it was bound again.
+    pub(super) fn retire(&mut self, address: SocketAddr) {
+        let unused = |binding: &Binding| {
+            binding.owners.is_empty()
+                && binding
+                    .server
+                    .as_ref()
+                    .is_none_or(|server| !server.has_connections())
+        };
+        if self.bound.get(&address).is_some_and(unused)
+            && let Some(binding) = self.bound.remove(&address)
+            && let Some(server) = binding.server
+        {
+            server.close();
+        }
+    }
+
+    /// All servers.
+    pub(super) fn servers(&self) -> Vec<Arc<Server>> {
+        let servers = self
+            .bound
+            .values()
+            .filter_map(|binding| binding.server.clone());
+        servers.collect()
+    }
+}
+
+fn bind_udp(request: &BindRequest) -> Result<(StdUdpSocket, SocketAddr), Errno> {
+    let bound = (|| {
+        let socket = Socket::new(Domain::for_address(request.address), Type::DGRAM, None)?;
+        if request.address.is_ipv6() {
+            socket.set_only_v6(request.v6_only)?;
+        }
+        if request.reuse_port {
+            socket.set_reuse_port(true)?;
+        }
+        socket.bind(&request.address.into())?;
+        let socket = StdUdpSocket::from(socket);
+        let address = socket.local_addr()?;
+        Ok((socket, address))
+    })();
+    bound.map_err(|error: std::io::Error| {
+        error
+            .raw_os_error()
+            .map_or(Errno::EADDRNOTAVAIL, Errno::from_raw)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn request(address: SocketAddr, reuse_address: bool) -> BindRequest {
+        BindRequest {
+            address,
+            v6_only: false,
+            reuse_address,
+            reuse_port: false,
+        }
+    }
+
+    fn loopback() -> SocketAddr {
+        "127.0.0.1:0".parse().unwrap()
+    }
+
+    #[test]
+    fn a_port_is_one_sockets_until_released() {
+        let mut bindings = Bindings::default();
+        let address = bindings
+            .bind(SocketId(1), request(loopback(), false))
+            .unwrap();
+        let again = bindings.bind(SocketId(2), request(address, true));
+        assert_eq!(again, Err(Errno::EADDRINUSE));
+        assert!(bindings.release(SocketId(1)).is_none());
+        assert_eq!(
+            bindings.bind(SocketId(2), request(address, false)),
+            Ok(address)
+        );
+    }
+
+    #[test]
+    fn reuseaddr_shares_a_port_that_nobody_listens_on() {
+        let mut bindings = Bindings::default();
+        let address = bindings
+            .bind(SocketId(1), request(loopback(), true))
+            .unwrap();
+        assert_eq!(
+            bindings.bind(SocketId(2), request(address, true)),
+            Ok(address)
+        );
+        bindings
+            .of(SocketId(1))
+            .unwrap()
+            .listeners
+            .insert(SocketId(1));
+        assert!(!bindings.of(SocketId(2)).unwrap().may_listen(SocketId(2)));
+        assert_eq!(
+            bindings.bind(SocketId(3), request(address, true)),
+            Err(Errno::EADDRINUSE)
+        );
+    }
+
+    #[test]
+    fn foreign_addresses_and_other_programs_ports_are_refused() {
+        let mut bindings = Bindings::default();
+        let foreign = request("192.0.2.1:0".parse().unwrap(), false);
+        assert_eq!(
+            bindings.bind(SocketId(1), foreign),
+            Err(Errno::EADDRNOTAVAIL)
+        );
+        let other = StdUdpSocket::bind("127.0.0.1:0").unwrap();
+        let taken = request(other.local_addr().unwrap(), false);
+        assert_eq!(bindings.bind(SocketId(1), taken), Err(Errno::EADDRINUSE));
+    }
+
+    #[test]
+    fn chosen_ports_are_distinct_for_each_peer() {
+        let mut bindings = Bindings::default();
+        let peer = "192.0.2.1:80".parse().unwrap();
+        let ports: HashSet<_> = (0..EPHEMERAL_PORTS.len() as u64)
+            .map(|id| bindings.choose_port(SocketId(id), peer).unwrap())
+            .collect();
+        assert_eq!(ports.len(), EPHEMERAL_PORTS.len());
+        assert_eq!(
+            bindings.choose_port(SocketId(1 << 40), peer),
+            Err(Errno::EADDRNOTAVAIL)
+        );
+        bindings.release(SocketId(0));
+        assert!(bindings.choose_port(SocketId(1 << 40), peer).is_ok());
+    }
+}

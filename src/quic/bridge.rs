@@ -1,0 +1,387 @@
+//! The bridge of one TCP connection: bytes, half-closes and resets between the socketpair and the
+//! stream.
+//!
+//! | on our end of the pair | on the stream |
+//! |---|---|
+//! | bytes | bytes |
+//! | end of file: the program has shut down writing | FIN |
+//! | hang-up: the program has closed | FIN, STOP_SENDING(CLOSED) |
+//! | ECONNRESET (closed with data unread), or SO_LINGER 0 | FIN, STOP_SENDING(RESET) |
+//! | shutdown(SHUT_WR) | FIN |
+//! | reset, once all bytes are delivered | STOP_SENDING(RESET), RESET_STREAM, connection lost |
+//! | reset, if the program writes | STOP_SENDING(CLOSED): TCP answers data after close with RST |
+#![forbid(unsafe_code)]
+
+use std::{
+    future::Future,
+    io::{self, IoSlice},
+    os::fd::{AsFd, AsRawFd, OwnedFd},
+    pin::Pin,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+    },
+};
+
+use bytes::{Buf, Bytes, BytesMut};
+use nix::{
+    errno::Errno,
+    poll::{PollFd, PollFlags, PollTimeout, poll},
+    sys::socket::{MsgFlags, Shutdown, recv, sendmsg, shutdown},
+};
+use quinn::{ReadError, RecvStream, SendStream, StoppedError, VarInt, WriteError};
+use tokio::io::{Interest, Ready, unix::AsyncFd};
+
+use super::{code, link::Share};
+use crate::{
+    emul::{
+        socket::SocketId,
+        transport::{Closing, Events},
+    },
+    sys::{
+        fd::watch,
+        socket::{get_option, receive},
+    },
+};
+
+/// First read buffer of a connection, in bytes: most connections never carry more at a time.
+const SMALL_READ: usize = 4 << 10;
+/// Largest read buffer: more than AF_UNIX hands out at once.
+const LARGE_READ: usize = 256 << 10;
+/// Received pieces handed to the program in one system call; each is at most a datagram.
+const PIECES: usize = 64;
+
+/// A connection while it is bridged.
+#[derive(Debug)]
+pub(super) struct Flow {
+    /// The socket.
+    pub(super) id: SocketId,
+    /// The QUIC connection under it.
+    pub(super) link: Share,
+    /// Bytes from the program.
+    pub(super) sent: AtomicU64,
+    /// Bytes to the program.
+    pub(super) received: AtomicU64,
+    /// Packets and bytes that the link had lost when this connection began.
+    pub(super) lost_before: (u64, u64),
+    end: AsyncFd<OwnedFd>,
+    /// The program's close is to be seen as a reset.
+    aborted: AtomicBool,
+    /// Our end was shut down for writing. From then on a hang-up may also mean that the program has
+    /// merely shut down its own direction.
+    fin_shown: AtomicBool,
+}
+
+/// How one direction ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Ended {
+    /// With FIN.
+    Finished,
+    /// The program has closed its end.
+    HungUp,
+    /// The program must see a reset, and this error.
+    Reset(Errno),
+}
+
+type Stopped = Pin<Box<dyn Future<Output = Result<Option<VarInt>, StoppedError>> + Send>>;
+
+impl Flow {
+    /// Takes over our end of the pair. To be called within the runtime.
+    ///
+    /// # Errors
+    /// ENOMEM, ENOSPC: epoll_ctl(2).
+    pub(super) fn new(id: SocketId, end: OwnedFd, link: Share) -> io::Result<Self> {
+        let path = link.connection.stats().path;
+        Ok(Self {
+            id,
+            link,
+            sent: AtomicU64::new(0),
+            received: AtomicU64::new(0),
+            lost_before: (path.lost_packets, path.lost_bytes),
+            end: watch(end)?,
+            aborted: AtomicBool::new(false),
+            fin_shown: AtomicBool::new(false),
+        })
+    }
+
+    /// Whether the program has closed its end, or both directions are shut down.
+    pub(super) fn is_hung_up(&self) -> bool {
+        let mut fds = [PollFd::new(self.end.as_fd(), PollFlags::empty())];
+        let _ = poll(&mut fds, PollTimeout::ZERO);
+        fds[0]
+            .revents()
+            .is_some_and(|events| events.contains(PollFlags::POLLHUP))
+    }
+
+    /// Whether the program's close, which has just been seen, is a reset to the peer.
+    fn closes_by_reset(&self, events: &dyn Events) -> bool {
+        let unread =
+            get_option(self.end.as_fd(), libc::SOL_SOCKET, libc::SO_ERROR) == Ok(libc::ECONNRESET);
+        if unread || events.closing(self.id) == Closing::Abort {
+            self.aborted.store(true, Ordering::Relaxed);
+        }
+        self.aborted.load(Ordering::Relaxed)
+    }
+
+    /// Waits for a change that may make reading possible.
+    async fn readable(&self) -> io::Result<()> {
+        // Cleared before the attempt to read: an event after that counts again.
+        self.end.readable().await?.clear_ready();
+        Ok(())
+    }
+
+    /// As [`Self::readable`], for writing.
+    async fn writable(&self) -> io::Result<()> {
+        self.end.writable().await?.clear_ready();
+        Ok(())
+    }
+
+    /// Waits until the program has closed its end. Only the direction that also writes may call
+    /// this: both wait for the same readiness.
+    async fn hung_up(&self) {
+        loop {
+            match self.end.ready(Interest::WRITABLE).await {
+                Ok(guard) if guard.ready().is_write_closed() => return,
+                Ok(mut guard) => guard.clear_ready_matching(Ready::WRITABLE),
+                Err(_) => return,
+            }
+        }
+    }
+}
+
+/// Carries bytes until both directions have ended and what the program wrote is delivered.
+pub(super) async fn run(
+    flow: Arc<Flow>,
+    mut send: SendStream,
+    mut recv: RecvStream,
+    events: &dyn Events,
+) {
+    let (up, down) = tokio::join!(up(&flow, &mut send, events), down(&flow, &mut recv, events));
+    tracing::debug!(id = ?flow.id, ?up, ?down, "connection ended");
+    if let (Ended::Reset(errno), _) | (_, Ended::Reset(errno)) = (up, down) {
+        // Either direction may have ended already.
+        let _ = send.reset(code::RESET);
+        let _ = recv.stop(code::RESET);
+        return show_reset(&flow, errno, events);
+    }
+    // Until the peer has acknowledged everything, or wants no more.
+    let _ = send.stopped().await;
+    if down == Ended::HungUp {
+        events.closed(flow.id);
+    } else {
+        events.finished(flow.id);
+    }
+}
+
+fn show_reset(flow: &Flow, errno: Errno, events: &dyn Events) {
+    match flow.end.get_ref().try_clone() {
+        // The copy is closed last, by the receiver of the event.
+        Ok(end) => events.reset(flow.id, end, errno),
+        Err(error) => {
+            tracing::warn!(%error, "a reset is shown as an end of file; raise the limit of open files (ulimit -n)");
+            events.finished(flow.id);
+        }
+    }
+}
+
+/// From the program to the peer.
+async fn up(flow: &Flow, send: &mut SendStream, events: &dyn Events) -> Ended {
+    let mut stopped: Stopped = Box::pin(send.stopped());
+    let mut buffer = ReadBuffer::default();
+    loop {
+        match buffer.read(flow) {
+            Ok(Some(chunk)) => {
+                flow.sent.fetch_add(chunk.len() as u64, Ordering::Relaxed);
+                match send.write_chunk(chunk).await {
+                    Ok(()) => {}
+                    Err(WriteError::Stopped(code)) => return stopped_by_peer(flow, code).await,
+                    Err(WriteError::ConnectionLost(error)) => {
+                        return Ended::Reset(code::lost(&error));
+                    }
+                    Err(WriteError::ClosedStream | WriteError::ZeroRttRejected) => {
+                        return Ended::Reset(Errno::ECONNRESET);
+                    }
+                }
+            }
+            Ok(None) => return end_of_program_data(flow, send, events),
+            Err(Errno::EAGAIN) => {
+                buffer.rest();
+                tokio::select! {
+                    biased;
+                    ready = flow.readable() => if ready.is_err() {
+                        return Ended::Reset(Errno::ECONNRESET);
+                    },
+                    result = &mut stopped => match result {
+                        Ok(Some(code)) => return stopped_by_peer(flow, code).await,
+                        Ok(None) => return Ended::Finished,
+                        Err(StoppedError::ConnectionLost(error)) => {
+                            return Ended::Reset(code::lost(&error));
+                        }
+                        Err(StoppedError::ZeroRttRejected) => {
+                            return Ended::Reset(Errno::ECONNRESET);
+                        }
+                    },
+                }
+            }
+            Err(error) => {
+                // ECONNRESET: closed with data unread, where TCP sends RST (RFC 1122, 4.2.2.13).
+                tracing::trace!(id = ?flow.id, %error, "the program has reset its connection");
+                flow.aborted.store(true, Ordering::Relaxed);
+                return end_of_program_data(flow, send, events);
+            }
+        }
+    }
+}
+
+/// The program has shut down writing or closed: FIN, after all it wrote.
+fn end_of_program_data(flow: &Flow, send: &mut SendStream, events: &dyn Events) -> Ended {
+    let hung_up = flow.is_hung_up();
+    let after_fin = flow.fin_shown.load(Ordering::Relaxed);
+    // The other direction tells the peer of a reset by STOP_SENDING, so that the bytes before it
+    // still arrive. Once that direction is over, only RESET_STREAM is left to say so.
+    if hung_up && after_fin && flow.closes_by_reset(events) {
+        let _ = send.reset(code::RESET);
+    } else {
+        // Stopped meanwhile: the peer wants no more, and knows.
+        let _ = send.finish();
+    }
+    if hung_up && !after_fin {
+        Ended::HungUp
+    } else {
+        Ended::Finished
+    }
+}
+
+/// The peer reads no more. After a reset the program must see one, once it has what was sent before.
+/// After a close TCP sends RST only when data arrives, so the program may still write once.
+async fn stopped_by_peer(flow: &Flow, code: VarInt) -> Ended {
+    if code != code::CLOSED {
+        return Ended::Reset(Errno::ECONNRESET);
+    }
+    loop {
+        let mut byte = [0];
+        let peek = MsgFlags::MSG_PEEK | MsgFlags::MSG_DONTWAIT;
+        match recv(flow.end.as_raw_fd(), &mut byte, peek) {
+            Ok(0) if flow.fin_shown.load(Ordering::Relaxed) => return Ended::Finished,
+            Ok(0) | Err(Errno::ECONNRESET) => return Ended::HungUp,
+            // tcp_reset in CLOSE_WAIT: EPIPE.
+            Ok(_) => return Ended::Reset(Errno::EPIPE),
+            Err(_) => {
+                if flow.readable().await.is_err() {
+                    return Ended::HungUp;
+                }
+            }
+        }
+    }
+}
+
+/// From the peer to the program.
+async fn down(flow: &Flow, recv: &mut RecvStream, events: &dyn Events) -> Ended {
+    let mut pieces: [Bytes; PIECES] = std::array::from_fn(|_| Bytes::new());
+    loop {
+        let read = tokio::select! {
+            biased;
+            read = recv.read_chunks(&mut pieces) => read,
+            () = flow.hung_up() => return stop_sender(flow, recv, events),
+        };
+        match read {
+            Ok(Some(count)) => {
+                let bytes: usize = pieces[..count].iter().map(Bytes::len).sum();
+                flow.received.fetch_add(bytes as u64, Ordering::Relaxed);
+                if write_all(flow, &mut pieces[..count]).await == Ended::HungUp {
+                    return stop_sender(flow, recv, events);
+                }
+            }
+            Ok(None) => {
+                flow.fin_shown.store(true, Ordering::Relaxed);
+                // FIN shows as a half-close, never as a hang-up: the program may go on writing.
+                let _ = shutdown(flow.end.as_raw_fd(), Shutdown::Write);
+                return Ended::Finished;
+            }
+            Err(ReadError::ConnectionLost(error)) => return Ended::Reset(code::lost(&error)),
+            Err(_) => return Ended::Reset(Errno::ECONNRESET),
+        }
+    }
+}
+
+/// The program has closed: it reads no more.
+fn stop_sender(flow: &Flow, recv: &mut RecvStream, events: &dyn Events) -> Ended {
+    let code = if flow.closes_by_reset(events) {
+        code::RESET
+    } else {
+        code::CLOSED
+    };
+    // Already at its end: the peer has said all.
+    let _ = recv.stop(code);
+    Ended::HungUp
+}
+
+/// Hands all pieces to the program, and leaves them empty.
+async fn write_all(flow: &Flow, pieces: &mut [Bytes]) -> Ended {
+    let mut first = 0;
+    while first < pieces.len() {
+        match write(flow, &pieces[first..]) {
+            Ok(mut written) => {
+                while let Some(piece) = pieces.get_mut(first) {
+                    let taken = written.min(piece.len());
+                    piece.advance(taken);
+                    written -= taken;
+                    if !piece.is_empty() {
+                        break;
+                    }
+                    // Gives the datagram's buffer back at once.
+                    *piece = Bytes::new();
+                    first += 1;
+                }
+            }
+            Err(Errno::EAGAIN) => {
+                if flow.writable().await.is_err() {
+                    return Ended::HungUp;
+                }
+            }
+            Err(_) if flow.is_hung_up() => return Ended::HungUp,
+            // shutdown(SHUT_RD): the program wants no more, but TCP keeps the connection.
+            Err(_) => break,
+        }
+    }
+    Ended::Finished
+}
+
+fn write(flow: &Flow, pieces: &[Bytes]) -> nix::Result<usize> {
+    let mut slices = [IoSlice::new(&[]); PIECES];
+    for (slice, piece) in slices.iter_mut().zip(pieces) {
+        *slice = IoSlice::new(piece);
+    }
+    let used = &slices[..pieces.len().min(PIECES)];
+    let flags = MsgFlags::MSG_DONTWAIT | MsgFlags::MSG_NOSIGNAL;
+    sendmsg::<()>(flow.end.as_raw_fd(), used, &[], flags, None)
+}
+
+/// Room to read into: small at first, larger while the program keeps filling it.
+#[derive(Debug, Default)]
+struct ReadBuffer {
+    bytes: BytesMut,
+    room: usize,
+}
+
+impl ReadBuffer {
+    /// What the program has written; none at its end.
+    fn read(&mut self, flow: &Flow) -> nix::Result<Option<Bytes>> {
+        if self.bytes.capacity() < SMALL_READ {
+            self.bytes.reserve(self.room.max(SMALL_READ));
+        }
+        let offered = self.bytes.capacity();
+        let count = receive(flow.end.as_fd(), &mut self.bytes)?;
+        if count == offered {
+            self.room = (offered * 4).min(LARGE_READ);
+        }
+        Ok((count > 0).then(|| self.bytes.split().freeze()))
+    }
+
+    /// Gives a large buffer back while there is nothing to read, for idle connections are many.
+    fn rest(&mut self) {
+        if self.bytes.capacity() > SMALL_READ {
+            *self = Self::default();
+        }
+    }
+}

@@ -1,0 +1,89 @@
+//! QUIC transport parameters and endpoint settings, each with its reason.
+#![forbid(unsafe_code)]
+
+use std::{sync::Arc, time::Duration};
+
+use quinn::{IdleTimeout, MtuDiscoveryConfig, TransportConfig, VarInt, congestion::CubicConfig};
+
+/// Datagrams on loopback: four make one GSO send of 65,344 bytes. 8,952 × 7 and 32,672 × 2 were
+/// slower.
+const LOOPBACK_PAYLOAD: u16 = 16_336;
+/// Datagrams on a link with jumbo frames: 9,000 less IPv6 and UDP headers.
+const JUMBO_PAYLOAD: u16 = 8_952;
+/// Datagrams on Ethernet: 1,500 less IPv6 and UDP headers. Found by probing (RFC 8899), since the
+/// path may be narrower than the first link.
+const ETHERNET_PAYLOAD: u16 = 1_452;
+/// What every QUIC path carries, RFC 9000 section 14.
+const MINIMUM_PAYLOAD: u16 = 1_200;
+/// MTU of the loopback interface from which on datagrams are large at once.
+const LOOPBACK_MTU: u32 = 65_535;
+/// MTU of a link with jumbo frames.
+const JUMBO_MTU: u32 = 9_000;
+
+/// Bytes that one stream may have in flight or unread: what a stalled or hostile peer can make us
+/// keep for each connection. TCP's own limit is of that size (net.ipv4.tcp_rmem, 6 MiB).
+const STREAM_WINDOW: u32 = 8 << 20;
+/// Unacknowledged bytes of a whole QUIC connection that are kept for retransmission.
+const SEND_WINDOW: u64 = 64 << 20;
+/// TCP connections that may be open at once on one QUIC connection.
+const MAX_STREAMS: u32 = 1 << 14;
+/// Control streams a peer may open; one is used at a time.
+const MAX_CONTROL_STREAMS: u32 = 4;
+/// Least interval between keep-alives: NATs forget UDP flows after 30 s (RFC 4787 section 4.3 asks for
+/// 120 s and more; many do less).
+const KEEP_ALIVE: Duration = Duration::from_secs(25);
+/// Congestion window at the start, in datagrams of the path: TCP's own, RFC 6928.
+const INITIAL_WINDOW_DATAGRAMS: u64 = 10;
+/// Round-trip time assumed at the start. Only a lost first packet feels it: sent again after three
+/// times this (RFC 9002 section 6.2.2).
+const INITIAL_RTT: Duration = Duration::from_millis(100);
+
+/// Bytes of a datagram that are not the program's: short header, connection id, packet number, STREAM
+/// frame header and authentication tag.
+pub(super) const OVERHEAD: u16 = 1 + 8 + 4 + 12 + 16;
+
+/// Name of the congestion controller, as TCP_CONGESTION gives it. quinn's BBR is experimental and
+/// weak; Cubic (RFC 9438) is what Linux uses for TCP.
+pub(super) const CONGESTION: &str = "cubic";
+
+/// The parameters for a path whose first link has this MTU (bytes of an IP packet).
+pub(super) fn transport(link_mtu: u32, idle_timeout: Duration) -> Arc<TransportConfig> {
+    let (initial, upper) = match link_mtu {
+        LOOPBACK_MTU.. => (LOOPBACK_PAYLOAD, LOOPBACK_PAYLOAD),
+        JUMBO_MTU.. => (MINIMUM_PAYLOAD, JUMBO_PAYLOAD),
+        _ => (MINIMUM_PAYLOAD, ETHERNET_PAYLOAD),
+    };
+    let mut discovery = MtuDiscoveryConfig::default();
+    discovery.upper_bound(upper);
+    let mut congestion = CubicConfig::default();
+    congestion.initial_window(INITIAL_WINDOW_DATAGRAMS * u64::from(upper));
+    let mut config = TransportConfig::default();
+    config
+        .initial_mtu(initial)
+        .mtu_discovery_config(Some(discovery))
+        .initial_rtt(INITIAL_RTT)
+        .congestion_controller_factory(Arc::new(congestion))
+        .stream_receive_window(VarInt::from_u32(STREAM_WINDOW))
+        // Unlimited: one stalled reader must never stall another stream.
+        .receive_window(VarInt::MAX)
+        .send_window(SEND_WINDOW)
+        .max_concurrent_bidi_streams(VarInt::from_u32(MAX_STREAMS))
+        .max_concurrent_uni_streams(VarInt::from_u32(MAX_CONTROL_STREAMS))
+        .datagram_receive_buffer_size(None)
+        .max_idle_timeout(IdleTimeout::try_from(idle_timeout).ok())
+        .keep_alive_interval(Some(KEEP_ALIVE.min(idle_timeout / 3)));
+    Arc::new(config)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_idle_timeout_that_the_command_line_takes_fits() {
+        for seconds in [1, 300, 1 << 31] {
+            assert!(IdleTimeout::try_from(Duration::from_secs(seconds)).is_ok());
+        }
+        transport(1500, Duration::from_secs(1));
+    }
+}

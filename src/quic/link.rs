@@ -1,0 +1,113 @@
+//! One QUIC connection and the TCP connections on it.
+#![forbid(unsafe_code)]
+
+use std::{
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+use quinn::Connection;
+use tokio::sync::watch;
+
+use super::code;
+
+/// How long a QUIC connection without streams is kept for the next connect(2).
+const IDLE_LIFE: Duration = Duration::from_secs(30);
+
+/// A QUIC connection.
+#[derive(Debug)]
+pub(super) struct Link {
+    /// quinn's handle.
+    pub(super) connection: Connection,
+    /// Whether no new stream may begin.
+    retired: Mutex<bool>,
+    /// Streams in use.
+    streams: watch::Sender<usize>,
+}
+
+/// A share in a link: while it lives, the link does.
+#[derive(Debug)]
+pub(super) struct Share(Arc<Link>);
+
+impl std::ops::Deref for Share {
+    type Target = Link;
+
+    fn deref(&self) -> &Link {
+        &self.0
+    }
+}
+
+impl Drop for Share {
+    fn drop(&mut self) {
+        self.0.streams.send_modify(|count| *count -= 1);
+    }
+}
+
+impl Link {
+    /// A link over an established connection.
+    pub(super) fn new(connection: Connection) -> Arc<Self> {
+        Arc::new(Self {
+            connection,
+            retired: Mutex::new(false),
+            streams: watch::Sender::new(0),
+        })
+    }
+
+    /// A share for a new stream; none when the link is closed or about to be.
+    pub(super) fn share(self: &Arc<Self>) -> Option<Share> {
+        let retired = self.retired();
+        if *retired || self.connection.close_reason().is_some() {
+            return None;
+        }
+        self.streams.send_modify(|count| *count += 1);
+        Some(Share(Arc::clone(self)))
+    }
+
+    /// Lets no new stream begin. Returns whether one could until now.
+    pub(super) fn retire(&self) -> bool {
+        !std::mem::replace(&mut *self.retired(), true)
+    }
+
+    /// Whether streams are in use.
+    pub(super) fn is_used(&self) -> bool {
+        *self.streams.borrow() > 0
+    }
+
+    /// Retires the link if no stream is on it. Decided under the lock that [`Self::share`] takes.
+    fn retire_if_unused(&self) -> bool {
+        let mut retired = self.retired();
+        let unused = !self.is_used();
+        *retired |= unused;
+        unused
+    }
+
+    fn retired(&self) -> MutexGuard<'_, bool> {
+        self.retired.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Resolves once a link that was retired carries no stream.
+    pub(super) async fn unused(&self) {
+        // An error means that the sender is gone, which `self` owns.
+        let _ = self.streams.subscribe().wait_for(|count| *count == 0).await;
+    }
+
+    /// Resolves, and retires the link, once it has carried no stream for a while.
+    pub(super) async fn idle(&self) {
+        let mut streams = self.streams.subscribe();
+        loop {
+            let _ = streams.wait_for(|count| *count == 0).await;
+            if tokio::time::timeout(IDLE_LIFE, streams.changed())
+                .await
+                .is_err()
+                && self.retire_if_unused()
+            {
+                return;
+            }
+        }
+    }
+
+    /// Tells the peer that the link is no longer needed.
+    pub(super) fn close(&self) {
+        self.connection.close(code::CLOSED, b"unused");
+    }
+}

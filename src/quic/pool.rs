@@ -1,0 +1,245 @@
+//! The client's QUIC connections: one for each peer and local address, shared by all TCP connections
+//! between them.
+#![forbid(unsafe_code)]
+
+use std::{
+    collections::HashMap,
+    io,
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket as StdUdpSocket},
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
+use nix::errno::Errno;
+use quinn::{
+    ClientConfig, Endpoint, EndpointConfig, TokioRuntime, crypto::rustls::QuicClientConfig,
+};
+use tokio::sync::watch;
+
+use super::{
+    code::{self, Refusal},
+    config,
+    link::{Link, Share},
+    route::{self, Route},
+    trust::Trust,
+    udp::UdpSocket,
+};
+
+/// Which connections may share a link.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(super) struct Key {
+    /// The peer's endpoint.
+    pub(super) peer: SocketAddr,
+    /// The address that bind(2) chose; unspecified if the host may choose.
+    pub(super) source: IpAddr,
+}
+
+type Dialled = Option<Result<Arc<Link>, Refusal>>;
+
+/// All links to servers.
+pub(super) struct Pool {
+    trust: Arc<Trust>,
+    idle_timeout: Duration,
+    slots: Mutex<HashMap<Key, watch::Receiver<Dialled>>>,
+    endpoints: Mutex<HashMap<IpAddr, Endpoint>>,
+}
+
+impl Pool {
+    /// An empty pool.
+    pub(super) fn new(trust: Arc<Trust>, idle_timeout: Duration) -> Arc<Self> {
+        Arc::new(Self {
+            trust,
+            idle_timeout,
+            slots: Mutex::default(),
+            endpoints: Mutex::default(),
+        })
+    }
+
+    /// A share in the link to a peer, dialled if there is none. Who comes while it is being dialled
+    /// waits for the same result.
+    pub(super) async fn share(self: &Arc<Self>, key: Key) -> Result<Share, Refusal> {
+        loop {
+            let mut slot = self.slot(key);
+            let dialled = match slot.wait_for(Option::is_some).await {
+                Ok(dialled) => dialled.clone(),
+                // The dialling task was ended with the runtime.
+                Err(_) => return Err(Errno::ECONNABORTED.into()),
+            };
+            match dialled {
+                Some(Ok(link)) => match link.share() {
+                    Some(share) => return Ok(share),
+                    None => self.forget(key, &link),
+                },
+                Some(Err(refusal)) => return Err(refusal),
+                None => {}
+            }
+        }
+    }
+
+    fn slot(self: &Arc<Self>, key: Key) -> watch::Receiver<Dialled> {
+        let mut slots = self.slots.lock().unwrap_or_else(PoisonError::into_inner);
+        let slot = slots.entry(key).or_insert_with(|| {
+            let (sender, receiver) = watch::channel(None);
+            tokio::spawn(Arc::clone(self).dial(key, sender));
+            receiver
+        });
+        slot.clone()
+    }
+
+    /// Removes a link from the pool, unless another has taken its place.
+    fn forget(&self, key: Key, link: &Arc<Link>) {
+        let mut slots = self.slots.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_this = slots.get(&key).is_some_and(
+            |slot| matches!(&*slot.borrow(), Some(Ok(other)) if Arc::ptr_eq(other, link)),
+        );
+        if is_this {
+            slots.remove(&key);
+        }
+    }
+
+    async fn dial(self: Arc<Self>, key: Key, result: watch::Sender<Dialled>) {
+        let dialled = tokio::select! {
+            // The pool itself keeps one receiver, so the count is asked for instead of `closed`.
+            () = abandoned(&result) => Err(Errno::ECONNABORTED.into()),
+            dialled = self.handshake(key) => dialled,
+        };
+        match dialled {
+            Ok(link) => {
+                tracing::info!(peer = %key.peer, "connected over QUIC");
+                let _ = result.send(Some(Ok(Arc::clone(&link))));
+                self.keep(key, &link).await;
+            }
+            Err(refusal) => {
+                // Removed first: who asks from now on dials anew.
+                self.slots
+                    .lock()
+                    .unwrap_or_else(PoisonError::into_inner)
+                    .remove(&key);
+                let _ = result.send(Some(Err(refusal)));
+            }
+        }
+    }
+
+    async fn handshake(&self, key: Key) -> Result<Arc<Link>, Refusal> {
+        let route = route::find(key.peer, Some(key.source))?;
+        let config = self
+            .client_config(key.peer, &route)
+            .map_err(|error| Refusal {
+                errno: Errno::EACCES,
+                advice: Some(error.to_string()),
+            })?;
+        let endpoint = self.endpoint(key.source).map_err(|error| Refusal {
+            errno: Errno::from_raw(error.raw_os_error().unwrap_or(libc::EADDRNOTAVAIL)),
+            advice: Some(format!("no UDP socket to reach it from: {error}")),
+        })?;
+        let server_name = key.peer.ip().to_string();
+        let connecting = endpoint
+            .connect_with(config, key.peer, &server_name)
+            // Port 0, which TCP's SYN would find closed.
+            .map_err(|_| Errno::ECONNREFUSED)?;
+        tokio::select! {
+            connected = connecting => match connected {
+                Ok(connection) => Ok(Link::new(connection)),
+                Err(error) => {
+                    tracing::info!(peer = %key.peer, %error, "no QUIC connection");
+                    Err(code::refusal(&error))
+                }
+            },
+            errno = route.refusal() => {
+                tracing::info!(peer = %key.peer, %errno, "no QUIC connection");
+                Err(errno.into())
+            }
+        }
+    }
+
+    /// Keeps a link in the pool until it is closed, idle, or the peer's listener has gone.
+    async fn keep(&self, key: Key, link: &Arc<Link>) {
+        tokio::select! {
+            error = link.connection.closed() => {
+                tracing::info!(peer = %key.peer, %error, "QUIC connection ended");
+            }
+            () = link.idle() => {}
+            // The one thing a server says outside of streams: its listener has closed.
+            goaway = link.connection.accept_uni() => {
+                tracing::debug!(peer = %key.peer, told = goaway.is_ok(), "the listener has closed");
+            }
+        }
+        link.retire();
+        self.forget(key, link);
+        tokio::select! {
+            () = link.unused() => link.close(),
+            _ = link.connection.closed() => {}
+        }
+    }
+
+    fn client_config(&self, peer: SocketAddr, route: &Route) -> Result<ClientConfig, ConfigError> {
+        let crypto = QuicClientConfig::try_from(self.trust.client_config(peer)?)?;
+        let mut config = ClientConfig::new(Arc::new(crypto));
+        config.transport_config(config::transport(route.mtu, self.idle_timeout));
+        Ok(config)
+    }
+
+    /// The endpoint that sends from `source`.
+    fn endpoint(&self, source: IpAddr) -> io::Result<Endpoint> {
+        let mut endpoints = self
+            .endpoints
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        if let Some(endpoint) = endpoints.get(&source) {
+            return Ok(endpoint.clone());
+        }
+        let socket = UdpSocket::new(StdUdpSocket::bind((source, 0))?)?;
+        let endpoint = Endpoint::new_with_abstract_socket(
+            super::endpoint_config(EndpointConfig::default()),
+            None,
+            Arc::new(socket),
+            Arc::new(TokioRuntime),
+        )?;
+        endpoints.insert(source, endpoint.clone());
+        Ok(endpoint)
+    }
+
+    /// Closes all links and waits until the peers were told.
+    pub(super) async fn close(&self) {
+        let endpoints: Vec<_> = {
+            let mut endpoints = self
+                .endpoints
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner);
+            endpoints.drain().map(|(_, endpoint)| endpoint).collect()
+        };
+        for endpoint in endpoints {
+            endpoint.close(code::CLOSED, b"the program has ended");
+            endpoint.wait_idle().await;
+        }
+    }
+}
+
+/// Why there is no TLS configuration.
+#[derive(Debug, thiserror::Error)]
+enum ConfigError {
+    #[error(transparent)]
+    Trust(#[from] super::trust::TrustError),
+    #[error("TLS without AES-128-GCM cannot carry QUIC: {0}")]
+    Suite(#[from] quinn::crypto::rustls::NoInitialCipherSuite),
+}
+
+/// Resolves when nobody but the pool waits for the result any more.
+async fn abandoned(result: &watch::Sender<Dialled>) {
+    /// How often this is looked at; an attempt that nobody wants costs a few packets until then.
+    const INTERVAL: Duration = Duration::from_secs(1);
+    loop {
+        tokio::time::sleep(INTERVAL).await;
+        if result.receiver_count() <= 1 {
+            return;
+        }
+    }
+}
+
+/// The wildcard address of the peer's family: the host chooses the source.
+pub(super) fn any_source(peer: SocketAddr) -> IpAddr {
+    match peer {
+        SocketAddr::V4(_) => Ipv4Addr::UNSPECIFIED.into(),
+        SocketAddr::V6(_) => Ipv6Addr::UNSPECIFIED.into(),
+    }
+}

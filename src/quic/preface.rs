@@ -1,0 +1,70 @@
+//! What each stream begins with (docs/protocol.md): who connects, so that accept(2) can answer before
+//! the client has sent a byte.
+#![forbid(unsafe_code)]
+
+/// Longest body that is taken. Real ones have 3 bytes; the rest is room for extensions.
+pub(super) const MAX_BODY: usize = 1024;
+/// Bytes of the length field.
+pub(super) const LENGTH_BYTES: usize = 2;
+
+/// The type of preface that opens a TCP connection.
+const CONNECT: u8 = 1;
+
+/// A connection request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Preface {
+    /// The client's port. Its address is that of the QUIC path, which it cannot make up.
+    pub(super) source_port: u16,
+}
+
+impl Preface {
+    /// Length (2 bytes, big-endian), type (1), source port (2, big-endian), extensions (none).
+    pub(super) fn encode(self) -> Vec<u8> {
+        let mut body = vec![CONNECT];
+        body.extend(self.source_port.to_be_bytes());
+        let mut bytes = (body.len() as u16).to_be_bytes().to_vec();
+        bytes.extend(body);
+        bytes
+    }
+
+    /// How long the body is, from the length field; none if that is more than may be.
+    pub(super) fn body_length(field: [u8; LENGTH_BYTES]) -> Option<usize> {
+        let length = usize::from(u16::from_be_bytes(field));
+        (length <= MAX_BODY).then_some(length)
+    }
+
+    /// Reads a body. What follows the known fields is for later releases and skipped.
+    pub(super) fn decode(body: &[u8]) -> Option<Self> {
+        let (&kind, fields) = body.split_first()?;
+        if kind != CONNECT {
+            return None;
+        }
+        let source_port = u16::from_be_bytes(*fields.first_chunk()?);
+        Some(Self { source_port })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_preface_survives_the_wire_and_may_grow() {
+        let preface = Preface { source_port: 54321 };
+        let bytes = preface.encode();
+        let length = Preface::body_length(*bytes.first_chunk().unwrap()).unwrap();
+        assert_eq!(length, bytes.len() - LENGTH_BYTES);
+        let mut body = bytes[LENGTH_BYTES..].to_vec();
+        assert_eq!(Preface::decode(&body), Some(preface));
+        body.extend([1, 2, 3, 4]);
+        assert_eq!(Preface::decode(&body), Some(preface));
+    }
+
+    #[test]
+    fn what_is_no_preface_is_refused() {
+        assert_eq!(Preface::decode(&[]), None);
+        assert_eq!(Preface::decode(&[CONNECT, 1]), None);
+        assert_eq!(Preface::decode(&[9, 1, 2]), None);
+        assert_eq!(Preface::body_length([0xff, 0xff]), None);
+    }
+}

@@ -1,0 +1,145 @@
+//! What the host's routing says of a peer: the source address and the MTU towards it, and later
+//! whether ICMP says that nobody is there.
+#![forbid(unsafe_code)]
+
+use std::{
+    net::{IpAddr, SocketAddr},
+    os::fd::AsFd,
+    time::Duration,
+};
+
+use nix::errno::Errno;
+use socket2::{Domain, Socket, Type};
+use tokio::{io::Interest, net::UdpSocket};
+
+use crate::sys::socket::get_option;
+
+/// First pause before the probe is sent again, doubled each time.
+const FIRST_PAUSE: Duration = Duration::from_secs(1);
+/// Longest pause between probes.
+const LAST_PAUSE: Duration = Duration::from_secs(16);
+
+/// The way to a peer.
+#[derive(Debug)]
+pub(super) struct Route {
+    /// The address that packets to the peer carry as their source.
+    pub(super) local: IpAddr,
+    /// Largest IP packet towards the peer, in bytes, as far as this host knows.
+    pub(super) mtu: u32,
+    /// A UDP socket connected to the peer.
+    probe: Socket,
+}
+
+/// Finds the way from `source`, or from wherever the host chooses, to `peer`. Sends nothing.
+///
+/// # Errors
+/// As connect(2) for TCP: ENETUNREACH, EADDRNOTAVAIL, EHOSTUNREACH.
+pub(super) fn find(peer: SocketAddr, source: Option<IpAddr>) -> Result<Route, Errno> {
+    let found = (|| {
+        let probe = Socket::new(Domain::for_address(peer), Type::DGRAM, None)?;
+        if let Some(source) = source.filter(|source| !source.is_unspecified()) {
+            probe.bind(&SocketAddr::new(source, 0).into())?;
+        }
+        probe.connect(&peer.into())?;
+        let local = probe.local_addr()?.as_socket();
+        Ok((probe, local))
+    })();
+    let (probe, local) = found.map_err(|error: std::io::Error| match error.raw_os_error() {
+        // A broadcast address: tcp_v4_connect says ENETUNREACH.
+        Some(libc::EACCES) | None => Errno::ENETUNREACH,
+        Some(number) => Errno::from_raw(number),
+    })?;
+    if peer.ip().is_multicast() {
+        return Err(Errno::ENETUNREACH);
+    }
+    let (level, name) = match peer {
+        SocketAddr::V4(_) => (libc::IPPROTO_IP, libc::IP_MTU),
+        SocketAddr::V6(_) => (libc::IPPROTO_IPV6, libc::IPV6_MTU),
+    };
+    let mtu = get_option(probe.as_fd(), level, name)
+        .unwrap_or(0)
+        .unsigned_abs();
+    let local = local.map_or(peer.ip(), |local| local.ip());
+    Ok(Route { local, mtu, probe })
+}
+
+impl Route {
+    /// Waits until the peer's host, or one on the way, says that the port is closed or out of reach
+    /// (ICMP, RFC 1122 section 4.1.3.3). The probe is an empty datagram, which a QUIC endpoint ignores.
+    pub(super) async fn refusal(self) -> Errno {
+        match self.wait_for_refusal().await {
+            Ok(errno) => errno,
+            Err(error) => {
+                tracing::debug!(%error, "cannot probe for a closed port");
+                std::future::pending().await
+            }
+        }
+    }
+
+    async fn wait_for_refusal(self) -> std::io::Result<Errno> {
+        self.probe.set_nonblocking(true)?;
+        let probe = UdpSocket::from_std(self.probe.into())?;
+        let mut pause = FIRST_PAUSE;
+        loop {
+            if let Err(error) = probe.try_send(&[])
+                && let Some(errno) = icmp_errno(error.raw_os_error())
+            {
+                return Ok(errno);
+            }
+            tokio::select! {
+                ready = probe.ready(Interest::ERROR) => {
+                    ready?;
+                    let error = probe.take_error()?.and_then(|error| error.raw_os_error());
+                    if let Some(errno) = icmp_errno(error) {
+                        return Ok(errno);
+                    }
+                }
+                () = tokio::time::sleep(pause) => {}
+            }
+            pause = (pause * 2).min(LAST_PAUSE);
+        }
+    }
+}
+
+/// The errors that an ICMP message leaves on a connected UDP socket.
+fn icmp_errno(number: Option<i32>) -> Option<Errno> {
+    let errno = Errno::from_raw(number?);
+    matches!(
+        errno,
+        Errno::ECONNREFUSED | Errno::EHOSTUNREACH | Errno::ENETUNREACH | Errno::EHOSTDOWN
+    )
+    .then_some(errno)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn loopback_is_reached_from_loopback() {
+        let route = find("127.0.0.1:9".parse().unwrap(), None).unwrap();
+        assert_eq!(route.local, "127.0.0.1".parse::<IpAddr>().unwrap());
+        assert!(route.mtu >= 1500);
+    }
+
+    #[test]
+    fn multicast_and_broadcast_are_out_of_reach() {
+        for peer in ["224.0.0.1:9", "255.255.255.255:9"] {
+            assert_eq!(
+                find(peer.parse().unwrap(), None).unwrap_err(),
+                Errno::ENETUNREACH
+            );
+        }
+    }
+
+    #[tokio::test]
+    async fn a_closed_port_is_refused() {
+        let closed = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
+        let peer = closed.local_addr().unwrap();
+        drop(closed);
+        assert_eq!(
+            find(peer, None).unwrap().refusal().await,
+            Errno::ECONNREFUSED
+        );
+    }
+}

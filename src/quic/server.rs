@@ -1,0 +1,260 @@
+//! A listening endpoint: takes QUIC connections on a port and turns their streams into TCP connections
+//! of the sockets that listen there.
+#![forbid(unsafe_code)]
+
+use std::{
+    net::SocketAddr,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+use quinn::{
+    Endpoint, EndpointConfig, Incoming, RecvStream, SendStream, ServerConfig, TokioRuntime,
+    crypto::rustls::QuicServerConfig,
+};
+
+use super::{
+    Shared, code, config,
+    link::{Link, Share},
+    preface::{LENGTH_BYTES, Preface},
+    route,
+    trust::Trust,
+    udp::UdpSocket,
+};
+use crate::emul::{address::canonical, socket::SocketId};
+
+/// How long a stream may take to say who connects. It comes in one packet.
+const PREFACE_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// A port with listeners, or with connections that were accepted while there were some.
+#[derive(Debug)]
+pub(super) struct Server {
+    endpoint: Endpoint,
+    config: ServerConfig,
+    idle_timeout: Duration,
+    state: Mutex<State>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    listeners: Vec<SocketId>,
+    /// Which listener is served next, where SO_REUSEPORT lets several share the port.
+    turn: usize,
+    links: Vec<Arc<Link>>,
+}
+
+/// Why a port cannot take QUIC connections.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum ServerError {
+    #[error(transparent)]
+    Trust(#[from] super::trust::TrustError),
+    #[error("TLS without AES-128-GCM cannot carry QUIC: {0}")]
+    Suite(#[from] quinn::crypto::rustls::NoInitialCipherSuite),
+    #[error("the UDP socket cannot carry QUIC: {0}")]
+    Socket(#[from] std::io::Error),
+}
+
+impl Server {
+    /// Starts to serve on a bound socket. To be called within the runtime.
+    ///
+    /// # Errors
+    /// No certificate to present, or a socket that lacks an option.
+    pub(super) fn start(
+        socket: std::net::UdpSocket,
+        trust: &Trust,
+        shared: &Arc<Shared>,
+    ) -> Result<Arc<Self>, ServerError> {
+        let crypto = QuicServerConfig::try_from(trust.server_config()?)?;
+        let config = ServerConfig::with_crypto(Arc::new(crypto));
+        // A restarted listener with the same identity knows the connections of its predecessor for
+        // what they are, and resets them (RFC 9000 section 10.3).
+        let mut endpoint_config = EndpointConfig::new(trust.reset_key()?);
+        let key = trust.connection_id_key()?;
+        endpoint_config.cid_generator(move || {
+            Box::new(quinn_proto::HashedConnectionIdGenerator::from_key(key))
+        });
+        let endpoint = Endpoint::new_with_abstract_socket(
+            super::endpoint_config(endpoint_config),
+            Some(config.clone()),
+            Arc::new(UdpSocket::new(socket)?),
+            Arc::new(TokioRuntime),
+        )?;
+        let idle_timeout = shared.idle_timeout;
+        let server = Arc::new(Self {
+            endpoint,
+            config,
+            idle_timeout,
+            state: Mutex::default(),
+        });
+        shared
+            .handle
+            .spawn(Arc::clone(&server).accept(Arc::clone(shared)));
+        Ok(server)
+    }
+
+    /// Takes connections for `listener` from now on.
+    pub(super) fn add(&self, listener: SocketId) {
+        self.state().listeners.push(listener);
+    }
+
+    /// Takes no more connections for `listener`. Returns whether it was the last one.
+    pub(super) fn remove(&self, listener: SocketId) -> bool {
+        let mut state = self.state();
+        state.listeners.retain(|&other| other != listener);
+        state.listeners.is_empty()
+    }
+
+    /// Whether anybody listens.
+    pub(super) fn is_listening(&self) -> bool {
+        !self.state().listeners.is_empty()
+    }
+
+    /// Whether accepted connections are open.
+    pub(super) fn has_connections(&self) -> bool {
+        self.state().links.iter().any(|link| link.is_used())
+    }
+
+    /// Tells clients that nobody listens any more, so that their next connect(2) asks again.
+    pub(super) fn go_away(&self) {
+        for link in &self.state().links {
+            if link.retire() {
+                tokio::spawn(say_go_away(Arc::clone(link)));
+            }
+        }
+    }
+
+    /// Waits until the connections that were accepted have ended.
+    pub(super) async fn wait_idle(&self) {
+        self.endpoint.wait_idle().await;
+    }
+
+    /// Closes all connections and takes no more: the UDP port is free once the peers were told.
+    pub(super) fn close(&self) {
+        self.endpoint.close(code::CLOSED, b"the program has ended");
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    async fn accept(self: Arc<Self>, shared: Arc<Shared>) {
+        while let Some(incoming) = self.endpoint.accept().await {
+            if self.is_listening() {
+                tokio::spawn(Arc::clone(&self).serve(incoming, Arc::clone(&shared)));
+            } else {
+                incoming.refuse();
+            }
+        }
+    }
+
+    async fn serve(self: Arc<Self>, incoming: Incoming, shared: Arc<Shared>) {
+        let client = incoming.remote_address();
+        let mut config = self.config.clone();
+        let mtu = route::find(canonical(client), None).map_or(0, |route| route.mtu);
+        config.transport_config(config::transport(mtu, self.idle_timeout));
+        let connected = match incoming.accept_with(Arc::new(config)) {
+            Ok(connecting) => connecting.await,
+            Err(error) => Err(error),
+        };
+        let link = match connected {
+            Ok(connection) => Link::new(connection),
+            Err(error) => {
+                tracing::info!(%client, %error, "a QUIC handshake came to nothing");
+                return;
+            }
+        };
+        tracing::info!(%client, "accepted a QUIC connection");
+        if !self.keep(&link) {
+            return say_go_away(link).await;
+        }
+        while let Ok((send, recv)) = link.connection.accept_bi().await {
+            let Some(share) = link.share() else {
+                refuse(send, recv);
+                continue;
+            };
+            tokio::spawn(Arc::clone(&self).open(share, send, recv, Arc::clone(&shared)));
+        }
+        self.state()
+            .links
+            .retain(|other| !Arc::ptr_eq(other, &link));
+    }
+
+    /// Notes a link, unless the last listener has gone meanwhile.
+    fn keep(&self, link: &Arc<Link>) -> bool {
+        let mut state = self.state();
+        let listening = !state.listeners.is_empty();
+        if listening {
+            state.links.push(Arc::clone(link));
+        }
+        listening
+    }
+
+    /// Turns a stream into a connection of the listener whose turn it is.
+    async fn open(
+        self: Arc<Self>,
+        share: Share,
+        send: SendStream,
+        mut recv: RecvStream,
+        shared: Arc<Shared>,
+    ) {
+        let preface = tokio::time::timeout(PREFACE_TIMEOUT, read_preface(&mut recv)).await;
+        let Ok(Some(preface)) = preface else {
+            tracing::info!(client = %share.connection.remote_address(), "a stream without a preface");
+            return abort(send, recv, code::BAD_PREFACE);
+        };
+        let Some((local, peer)) = self.addresses(&share, preface) else {
+            return refuse(send, recv);
+        };
+        let accepted = self
+            .next_listener()
+            .and_then(|listener| shared.events.incoming(listener, local, peer));
+        match accepted {
+            Some((id, end)) => shared.bridge(id, end, share, send, recv).await,
+            None => refuse(send, recv),
+        }
+    }
+
+    /// Both addresses of a connection, as TCP would have them.
+    fn addresses(&self, share: &Share, preface: Preface) -> Option<(SocketAddr, SocketAddr)> {
+        let bound = self.endpoint.local_addr().ok()?;
+        let ip = share.connection.local_ip().unwrap_or(bound.ip());
+        let local = canonical(SocketAddr::new(ip, bound.port()));
+        let mut peer = canonical(share.connection.remote_address());
+        peer.set_port(preface.source_port);
+        Some((local, peer))
+    }
+
+    fn next_listener(&self) -> Option<SocketId> {
+        let mut state = self.state();
+        state.turn = state.turn.wrapping_add(1);
+        let count = state.listeners.len();
+        state.listeners.get(state.turn.checked_rem(count)?).copied()
+    }
+}
+
+/// A control stream says so, and the link ends with its last TCP connection.
+async fn say_go_away(link: Arc<Link>) {
+    if let Ok(mut control) = link.connection.open_uni().await {
+        let _ = control.finish();
+    }
+    link.unused().await;
+    link.close();
+}
+
+async fn read_preface(recv: &mut RecvStream) -> Option<Preface> {
+    let mut field = [0; LENGTH_BYTES];
+    recv.read_exact(&mut field).await.ok()?;
+    let mut body = vec![0; Preface::body_length(field)?];
+    recv.read_exact(&mut body).await.ok()?;
+    Preface::decode(&body)
+}
+
+fn refuse(send: SendStream, recv: RecvStream) {
+    abort(send, recv, code::REFUSED);
+}
+
+fn abort(mut send: SendStream, mut recv: RecvStream, code: quinn::VarInt) {
+    // Closed already: then the peer knows.
+    let _ = send.reset(code);
+    let _ = recv.stop(code);
+}

@@ -1,0 +1,182 @@
+//! The UDP socket under a QUIC endpoint: quinn-udp's, with sends cut to what one system call may carry
+//! and receive buffers of a fixed size.
+#![forbid(unsafe_code)]
+
+use std::{
+    fmt,
+    future::Future,
+    io::{self, IoSliceMut},
+    net::SocketAddr,
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll, ready},
+};
+
+use quinn::{
+    AsyncUdpSocket, UdpPoller,
+    udp::{RecvMeta, Transmit, UdpSocketState},
+};
+use socket2::SockRef;
+use tokio::io::Interest;
+
+/// Largest UDP payload over IPv4 (RFC 768, RFC 791): 65,535 less 20 and 8 bytes of headers. A send
+/// with segmentation offload beyond this fails with EMSGSIZE, and its datagrams vanish.
+const MAX_PAYLOAD: usize = 65_507;
+/// Kernel buffers that are asked for, in bytes. The default of 212,992 holds less than a hundred
+/// packets; the kernel grants no more than net.core.rmem_max and wmem_max.
+const KERNEL_BUFFER: usize = 8 << 20;
+
+/// A UDP socket for quinn.
+#[derive(Debug)]
+pub(super) struct UdpSocket {
+    io: tokio::net::UdpSocket,
+    state: UdpSocketState,
+}
+
+impl UdpSocket {
+    /// Takes over a bound socket. To be called within the runtime.
+    ///
+    /// # Errors
+    /// Of setsockopt(2) for what quinn-udp needs.
+    pub(super) fn new(socket: std::net::UdpSocket) -> io::Result<Self> {
+        let reference = SockRef::from(&socket);
+        // Without privilege these are capped silently; `quicwrap doctor` tells the limits.
+        reference.set_recv_buffer_size(KERNEL_BUFFER)?;
+        reference.set_send_buffer_size(KERNEL_BUFFER)?;
+        let state = UdpSocketState::new((&socket).into())?;
+        Ok(Self {
+            io: tokio::net::UdpSocket::from_std(socket)?,
+            state,
+        })
+    }
+
+    fn send(&self, transmit: &Transmit<'_>) -> io::Result<()> {
+        self.io.try_io(Interest::WRITABLE, || {
+            self.state.send((&self.io).into(), transmit)
+        })
+    }
+}
+
+impl AsyncUdpSocket for UdpSocket {
+    fn create_io_poller(self: Arc<Self>) -> Pin<Box<dyn UdpPoller>> {
+        Box::pin(Poller {
+            socket: self,
+            waiting: None,
+        })
+    }
+
+    fn try_send(&self, transmit: &Transmit<'_>) -> io::Result<()> {
+        let Some(segment) = transmit.segment_size else {
+            return self.send(transmit);
+        };
+        let most = MAX_PAYLOAD / segment.max(1) * segment;
+        if transmit.contents.len() <= most {
+            return self.send(transmit);
+        }
+        for contents in transmit.contents.chunks(most.max(segment)) {
+            // Where the socket fills up in between, quinn sends the whole again; the peer drops what
+            // it has seen.
+            self.send(&Transmit {
+                contents,
+                segment_size: (contents.len() > segment).then_some(segment),
+                ..transmit.clone()
+            })?;
+        }
+        Ok(())
+    }
+
+    fn poll_recv(
+        &self,
+        cx: &mut Context<'_>,
+        bufs: &mut [IoSliceMut<'_>],
+        meta: &mut [RecvMeta],
+    ) -> Poll<io::Result<usize>> {
+        loop {
+            ready!(self.io.poll_recv_ready(cx))?;
+            let received = self.io.try_io(Interest::READABLE, || {
+                self.state.recv((&self.io).into(), bufs, meta)
+            });
+            match received {
+                Ok(count) => return Poll::Ready(Ok(count)),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                // An error that a datagram of ours has met must not end the endpoint.
+                Err(error) => tracing::debug!(%error, "receiving on a QUIC socket"),
+            }
+        }
+    }
+
+    fn local_addr(&self) -> io::Result<SocketAddr> {
+        self.io.local_addr()
+    }
+
+    fn may_fragment(&self) -> bool {
+        self.state.may_fragment()
+    }
+
+    fn max_transmit_segments(&self) -> usize {
+        self.state.max_gso_segments()
+    }
+
+    /// 1 although the kernel joins datagrams: quinn multiplies this by the largest payload to size
+    /// each receive buffer, and 64 KiB is all that a joined datagram can have.
+    fn max_receive_segments(&self) -> usize {
+        1
+    }
+}
+
+type Writable = Pin<Box<dyn Future<Output = io::Result<()>> + Send + Sync>>;
+
+/// Waits for the socket to take more. Each connection has its own, so that all are woken.
+struct Poller {
+    socket: Arc<UdpSocket>,
+    waiting: Option<Writable>,
+}
+
+impl UdpPoller for Poller {
+    fn poll_writable(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let this = &mut *self;
+        let waiting = this.waiting.get_or_insert_with(|| {
+            let socket = Arc::clone(&this.socket);
+            Box::pin(async move { socket.io.writable().await })
+        });
+        let result = ready!(waiting.as_mut().poll(cx));
+        this.waiting = None;
+        Poll::Ready(result)
+    }
+}
+
+impl fmt::Debug for Poller {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.debug_struct("Poller").finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_batch_larger_than_a_datagram_arrives_whole() {
+        let receiver = tokio::net::UdpSocket::bind("127.0.0.1:0").await.unwrap();
+        let sender = UdpSocket::new(std::net::UdpSocket::bind("127.0.0.1:0").unwrap()).unwrap();
+        let segment = 16_336;
+        let contents: Vec<u8> = (0..10 * segment)
+            .map(|index| (index / segment) as u8)
+            .collect();
+        sender.io.writable().await.unwrap();
+        sender
+            .try_send(&Transmit {
+                destination: receiver.local_addr().unwrap(),
+                ecn: None,
+                contents: &contents,
+                segment_size: Some(segment),
+                src_ip: None,
+            })
+            .unwrap();
+        let mut buffer = vec![0; 65_536];
+        for expected in 0..10 {
+            let length = receiver.recv(&mut buffer).await.unwrap();
+            assert_eq!((length, buffer[0]), (segment, expected));
+        }
+    }
+}

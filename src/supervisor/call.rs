@@ -1,0 +1,179 @@
+//! One trapped call, and the only way a handler touches the program: its arguments, its memory, its
+//! descriptors.
+#![forbid(unsafe_code)]
+
+use std::{
+    fs::{File, OpenOptions},
+    io::{IoSlice, IoSliceMut},
+    os::{
+        fd::{AsFd, OwnedFd, RawFd},
+        unix::fs::FileExt,
+    },
+};
+
+use nix::{
+    errno::Errno,
+    sys::uio::{RemoteIoVec, process_vm_readv, process_vm_writev},
+    unistd::Pid,
+};
+use socket2::SockRef;
+
+use crate::{
+    emul::socket::SocketId,
+    sys::{
+        pidfd,
+        seccomp::{Listener, Trapped},
+    },
+};
+
+/// An address in the program, which cannot be followed here by mistake.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct ForeignPtr(u64);
+
+impl ForeignPtr {
+    /// Whether the program passed NULL.
+    pub(crate) fn is_null(self) -> bool {
+        self.0 == 0
+    }
+
+    /// The address, for the log.
+    pub(crate) fn address(self) -> u64 {
+        self.0
+    }
+}
+
+/// A trapped call.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Call<'a> {
+    listener: &'a Listener,
+    /// What the kernel said of it.
+    pub(crate) trapped: Trapped,
+}
+
+impl<'a> Call<'a> {
+    /// The call that `trapped` describes, on the listener it came from.
+    pub(crate) fn new(listener: &'a Listener, trapped: Trapped) -> Self {
+        Self { listener, trapped }
+    }
+
+    /// Argument `index` as an int: its upper half is whatever the register held.
+    pub(crate) fn int(&self, index: usize) -> i32 {
+        self.trapped.args[index] as i32
+    }
+
+    /// Argument `index` as an address.
+    pub(crate) fn pointer(&self, index: usize) -> ForeignPtr {
+        ForeignPtr(self.trapped.args[index])
+    }
+
+    /// Copies `length` bytes out of the program, once.
+    ///
+    /// # Errors
+    /// EFAULT: not all of it is readable. ESRCH: the caller has gone.
+    pub(crate) fn read(&self, from: ForeignPtr, length: usize) -> Result<Vec<u8>, Errno> {
+        let mut bytes = vec![0; length];
+        if length == 0 {
+            return Ok(bytes);
+        }
+        let remote = [self.remote(from, length)?];
+        let read = process_vm_readv(self.pid(), &mut [IoSliceMut::new(&mut bytes)], &remote)
+            .or_else(|error| {
+                let memory = self.memory_file(error, false)?;
+                memory
+                    .read_at(&mut bytes, from.0)
+                    .map_err(|_| Errno::EFAULT)
+            })?;
+        // The memory may have been another task's by then: seccomp_unotify(2).
+        self.still_valid()?;
+        (read == length).then_some(bytes).ok_or(Errno::EFAULT)
+    }
+
+    /// Copies an int out of the program.
+    ///
+    /// # Errors
+    /// As [`Self::read`].
+    pub(crate) fn read_int(&self, from: ForeignPtr) -> Result<i32, Errno> {
+        let bytes = self.read(from, 4)?;
+        bytes
+            .first_chunk()
+            .map(|int| i32::from_ne_bytes(*int))
+            .ok_or(Errno::EFAULT)
+    }
+
+    /// Copies `bytes` into the program.
+    ///
+    /// # Errors
+    /// EFAULT: not all of it is writable. ESRCH: the caller has gone.
+    pub(crate) fn write(&self, to: ForeignPtr, bytes: &[u8]) -> Result<(), Errno> {
+        if bytes.is_empty() {
+            return Ok(());
+        }
+        let remote = [self.remote(to, bytes.len())?];
+        self.still_valid()?;
+        let written =
+            process_vm_writev(self.pid(), &[IoSlice::new(bytes)], &remote).or_else(|error| {
+                let memory = self.memory_file(error, true)?;
+                memory.write_at(bytes, to.0).map_err(|_| Errno::EFAULT)
+            })?;
+        (written == bytes.len()).then_some(()).ok_or(Errno::EFAULT)
+    }
+
+    /// A copy of the caller's descriptor `fd`: the same open file.
+    ///
+    /// # Errors
+    /// EBADF: no such descriptor. EPERM: the program cannot be inspected.
+    pub(crate) fn descriptor(&self, fd: RawFd) -> Result<OwnedFd, Errno> {
+        let copy = open_task(self.trapped.tid).and_then(|task| pidfd::get_fd(&task, fd))?;
+        self.still_valid()?;
+        Ok(copy)
+    }
+
+    /// The caller's thread id.
+    pub(crate) fn tid(&self) -> i32 {
+        self.trapped.tid
+    }
+
+    fn pid(&self) -> Pid {
+        Pid::from_raw(self.trapped.tid)
+    }
+
+    fn remote(&self, at: ForeignPtr, length: usize) -> Result<RemoteIoVec, Errno> {
+        let base = usize::try_from(at.0).map_err(|_| Errno::EFAULT)?;
+        base.checked_add(length).ok_or(Errno::EFAULT)?;
+        Ok(RemoteIoVec { base, len: length })
+    }
+
+    fn still_valid(&self) -> Result<(), Errno> {
+        if self.listener.is_valid(self.trapped.id) {
+            Ok(())
+        } else {
+            Err(Errno::ESRCH)
+        }
+    }
+
+    /// /proc/PID/mem, where process_vm_readv(2) itself is not permitted (some containers).
+    fn memory_file(&self, error: Errno, write: bool) -> Result<File, Errno> {
+        if !matches!(error, Errno::EPERM | Errno::ENOSYS) {
+            return Err(Errno::EFAULT);
+        }
+        OpenOptions::new()
+            .read(true)
+            .write(write)
+            .open(format!("/proc/{}/mem", self.trapped.tid))
+            .map_err(|_| Errno::EFAULT)
+    }
+}
+
+/// A handle to the thread `tid`; before Linux 6.9, to its process, which has the same descriptors
+/// unless the thread has unshared them.
+pub(crate) fn open_task(tid: i32) -> nix::Result<::pidfd::PidFd> {
+    match pidfd::open_thread(tid) {
+        Err(Errno::EINVAL) => pidfd::open(super::tasks::thread_group(tid).ok_or(Errno::ESRCH)?),
+        result => result,
+    }
+}
+
+/// The identity of a socket, SO_COOKIE; none for what is not a socket.
+pub(crate) fn identity(fd: impl AsFd) -> Option<SocketId> {
+    SockRef::from(&fd).cookie().ok().map(SocketId)
+}

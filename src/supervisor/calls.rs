@@ -1,0 +1,387 @@
+//! The trapped calls: one row each, from which the filter is generated, and one handler each, which
+//! decodes the arguments, asks the emulation and writes back what it says.
+#![forbid(unsafe_code)]
+
+use std::{
+    net::SocketAddr,
+    os::fd::{AsFd, OwnedFd},
+};
+
+use nix::errno::Errno;
+use socket2::SockRef;
+
+use super::{
+    Supervisor,
+    call::{Call, ForeignPtr, identity},
+    filter::When,
+    pair,
+    park::Parked,
+    sockets::{End, Entry, Table},
+    tasks::{self, Holder},
+};
+use crate::emul::{
+    self,
+    accept::Record,
+    address,
+    getsockopt::OptionValue,
+    options::name,
+    outcome::{Answer, Injection, Origin, Outcome, Wait},
+    socket::{Socket, SocketId, State},
+};
+
+/// A call that the filter traps.
+pub(super) struct TrappedCall {
+    /// System call number on x86-64.
+    pub(super) number: i64,
+    /// Its name.
+    pub(super) name: &'static str,
+    /// Which of its arguments make it trap.
+    pub(super) when: When,
+    /// How the log shows its arguments.
+    pub(super) arguments: &'static [Argument],
+    /// What it does.
+    pub(super) handler: fn(&Supervisor, &Call<'_>) -> Answer,
+}
+
+/// The form of an argument in the log.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Argument {
+    /// An int.
+    Int,
+    /// Flags.
+    Hex,
+    /// An address in memory.
+    Pointer,
+    /// A sockaddr whose length is the next argument.
+    Address,
+}
+
+use Argument::{Address, Hex, Int, Pointer};
+
+/// Every trapped call.
+#[rustfmt::skip] // a table reads best with a row on a line
+pub(super) const CALLS: &[TrappedCall] = &[
+    TrappedCall { number: libc::SYS_socket, name: "socket", when: When::InternetStream, arguments: &[Int, Hex, Int], handler: socket },
+    TrappedCall { number: libc::SYS_bind, name: "bind", when: When::Always, arguments: &[Int, Address, Int], handler: bind },
+    TrappedCall { number: libc::SYS_listen, name: "listen", when: When::Always, arguments: &[Int, Int], handler: listen },
+    TrappedCall { number: libc::SYS_connect, name: "connect", when: When::Always, arguments: &[Int, Address, Int], handler: connect },
+    TrappedCall { number: libc::SYS_accept, name: "accept", when: When::Always, arguments: &[Int, Pointer, Pointer], handler: accept },
+    TrappedCall { number: libc::SYS_accept4, name: "accept4", when: When::Always, arguments: &[Int, Pointer, Pointer, Hex], handler: accept },
+    TrappedCall { number: libc::SYS_getsockname, name: "getsockname", when: When::Always, arguments: &[Int, Pointer, Pointer], handler: getsockname },
+    TrappedCall { number: libc::SYS_getpeername, name: "getpeername", when: When::Always, arguments: &[Int, Pointer, Pointer], handler: getpeername },
+    TrappedCall { number: libc::SYS_shutdown, name: "shutdown", when: When::Always, arguments: &[Int, Int], handler: shutdown },
+    TrappedCall { number: libc::SYS_getsockopt, name: "getsockopt", when: When::EmulatedOption, arguments: &[Int, Int, Int, Pointer, Pointer], handler: getsockopt },
+    TrappedCall { number: libc::SYS_setsockopt, name: "setsockopt", when: When::EmulatedOption, arguments: &[Int, Int, Int, Pointer, Int], handler: setsockopt },
+    TrappedCall { number: libc::SYS_sendto, name: "sendto", when: When::FastOpen(3), arguments: &[Int, Pointer, Int, Hex, Address, Int], handler: fast_open },
+    TrappedCall { number: libc::SYS_sendmsg, name: "sendmsg", when: When::FastOpen(2), arguments: &[Int, Pointer, Hex], handler: fast_open },
+    TrappedCall { number: libc::SYS_sendmmsg, name: "sendmmsg", when: When::FastOpen(3), arguments: &[Int, Pointer, Int, Hex], handler: fast_open },
+];
+
+/// Why a call on a descriptor that is not in the table is continued.
+const FOREIGN: Outcome = Outcome::Native("not an emulated socket");
+
+/// Runs `handle` on the emulated socket that argument 0 names, with the table locked; other
+/// descriptors, and numbers that are none, are the kernel's.
+fn on_socket(
+    supervisor: &Supervisor,
+    call: &Call<'_>,
+    handle: impl FnOnce(&mut Table, SocketId, OwnedFd) -> Answer,
+) -> Answer {
+    let fd = call.int(0);
+    let end = match call.descriptor(fd) {
+        Ok(end) => end,
+        Err(Errno::EBADF) => return Ok(Outcome::Native("not a descriptor")),
+        Err(error) => {
+            tracing::debug!(tid = call.tid(), fd, %error, "the caller's descriptor");
+            return Ok(Outcome::Native("the descriptor cannot be inspected"));
+        }
+    };
+    let Some(id) = identity(&end) else {
+        return Ok(Outcome::Native("not a socket"));
+    };
+    let mut table = supervisor.table();
+    match table.get(id) {
+        Some(entry) => {
+            entry.holder = Some(Holder {
+                tid: call.tid(),
+                fd,
+            })
+        }
+        None => return Ok(FOREIGN),
+    }
+    handle(&mut table, id, end)
+}
+
+/// As [`on_socket`], for calls that need nothing but the socket.
+fn on_entry(
+    supervisor: &Supervisor,
+    call: &Call<'_>,
+    handle: impl FnOnce(&mut Entry, SocketId) -> Answer,
+) -> Answer {
+    on_socket(supervisor, call, |table, id, _| match table.get(id) {
+        Some(entry) => handle(entry, id),
+        None => Ok(FOREIGN),
+    })
+}
+
+fn socket(supervisor: &Supervisor, call: &Call<'_>) -> Answer {
+    let (domain, kind, protocol) = (call.int(0), call.int(1), call.int(2));
+    let socket = Socket::new(domain, kind, protocol)?;
+    let nonblocking = kind & libc::SOCK_NONBLOCK != 0;
+    let (id, program) = supervisor.create(&mut supervisor.table(), socket, nonblocking)?;
+    Ok(Outcome::Inject(Injection {
+        fd: program,
+        cloexec: kind & libc::SOCK_CLOEXEC != 0,
+        origin: Origin::Created(id),
+    }))
+}
+
+/// The sockaddr in arguments 1 and 2.
+fn sockaddr(call: &Call<'_>) -> Result<Vec<u8>, Errno> {
+    let length = usize::try_from(call.int(2)).map_err(|_| Errno::EINVAL)?;
+    if length > address::MAX_BYTES {
+        return Err(Errno::EINVAL);
+    }
+    call.read(call.pointer(1), length)
+}
+
+fn bind(supervisor: &Supervisor, call: &Call<'_>) -> Answer {
+    on_entry(supervisor, call, |entry, id| {
+        emul::bind::bind(
+            &mut entry.socket,
+            id,
+            &sockaddr(call)?,
+            supervisor.transport(),
+        )
+    })
+}
+
+fn listen(supervisor: &Supervisor, call: &Call<'_>) -> Answer {
+    on_entry(supervisor, call, |entry, id| {
+        let (limits, transport) = (&supervisor.limits, supervisor.transport());
+        if let End::Ours(end) = &entry.end {
+            // Room for the records of waiting connections.
+            pair::widen(end.as_fd());
+        }
+        emul::listen::listen(&mut entry.socket, id, call.int(1), limits, transport)
+    })
+}
+
+fn connect(supervisor: &Supervisor, call: &Call<'_>) -> Answer {
+    on_socket(supervisor, call, |table, id, end| {
+        let peer = sockaddr(call)?;
+        let nonblocking = pair::is_nonblocking(end.as_fd())?;
+        let (id, end) = usable(supervisor, call, table, id, end)?;
+        let entry = table.get(id).ok_or(Errno::EBADF)?;
+        let (limits, transport) = (&supervisor.limits, supervisor.transport());
+        let socket = &mut entry.socket;
+        let answer = emul::connect::connect(socket, id, &peer, nonblocking, limits, transport);
+        match answer {
+            Ok(Outcome::Park(wait)) => {
+                let timeout = SockRef::from(&end).write_timeout().unwrap_or(None);
+                table
+                    .parked
+                    .push(Parked::new(call.trapped, id, wait, end, timeout));
+            }
+            Err(_) if matches!(entry.end, End::Closed) => pair::clear_error(end.as_fd()),
+            _ => {}
+        }
+        answer
+    })
+}
+
+/// The socket to connect with. After a failure that the program was told, TCP lets it try again; its
+/// pair is spent then, and a new one takes its place under the same number.
+fn usable(
+    supervisor: &Supervisor,
+    call: &Call<'_>,
+    table: &mut Table,
+    id: SocketId,
+    end: OwnedFd,
+) -> Result<(SocketId, OwnedFd), Errno> {
+    let entry = table.get(id).ok_or(Errno::EBADF)?;
+    let told = matches!(
+        entry.socket.state,
+        State::Failed { reported: true } | State::Closed
+    );
+    if !told || !matches!(entry.end, End::Closed) {
+        return Ok((id, end));
+    }
+    let fd = call.int(0);
+    let nonblocking = pair::is_nonblocking(end.as_fd())?;
+    let mut socket = entry.socket.clone();
+    socket.unconnected();
+    if socket.port_locked {
+        // Its address moves to the new pair.
+        supervisor.transport().release(id);
+    }
+    let (new_id, program) = supervisor.create(table, socket, nonblocking)?;
+    let entry = table.get(new_id).ok_or(Errno::EBADF)?;
+    if let Some(local) = entry.socket.local.filter(|_| entry.socket.port_locked) {
+        let bytes = address::encode(&local);
+        entry.socket.local = None;
+        emul::bind::bind(&mut entry.socket, new_id, &bytes, supervisor.transport())?;
+    }
+    let cloexec = tasks::is_cloexec(call.tid(), fd);
+    supervisor
+        .listener
+        .replace(call.trapped.id, program.as_fd(), fd, cloexec)?;
+    table.remove(id);
+    Ok((new_id, program))
+}
+
+fn accept(supervisor: &Supervisor, call: &Call<'_>) -> Answer {
+    on_socket(supervisor, call, |table, id, end| {
+        let flags = accept_flags(call);
+        emul::accept::check_flags(flags)?;
+        emul::accept::check(&table.get(id).ok_or(Errno::EBADF)?.socket)?;
+        if let Some((record, connection)) = table.dequeue(id, end.as_fd()) {
+            return accepted(call, id, &record, connection);
+        }
+        if pair::is_nonblocking(end.as_fd())? {
+            return Err(Errno::EAGAIN);
+        }
+        let timeout = SockRef::from(&end).read_timeout().unwrap_or(None);
+        let parked = Parked::new(call.trapped, id, Wait::Accept, end, timeout);
+        table.parked.push(parked);
+        Ok(Outcome::Park(Wait::Accept))
+    })
+}
+
+fn accept_flags(call: &Call<'_>) -> i32 {
+    if call.trapped.number == libc::SYS_accept4 {
+        call.int(3)
+    } else {
+        0
+    }
+}
+
+/// What accept(2) comes to when a connection is there; the caller may have waited for it.
+pub(super) fn accepted(
+    call: &Call<'_>,
+    listener: SocketId,
+    record: &Record,
+    connection: OwnedFd,
+) -> Answer {
+    let flags = accept_flags(call);
+    if !call.pointer(1).is_null() {
+        write_address(call, &record.peer)?;
+    }
+    pair::set_nonblocking(connection.as_fd(), flags & libc::SOCK_NONBLOCK != 0)?;
+    Ok(Outcome::Inject(Injection {
+        fd: connection,
+        cloexec: flags & libc::SOCK_CLOEXEC != 0,
+        origin: Origin::Accepted {
+            listener,
+            connection: record.connection,
+        },
+    }))
+}
+
+/// Writes an address to arguments 1 and 2, a value-result length: what does not fit is cut, and the
+/// length says how long it would have been. getsockname(2), NOTES.
+fn write_address(call: &Call<'_>, value: &SocketAddr) -> Result<(), Errno> {
+    write_value(
+        call,
+        call.pointer(1),
+        call.pointer(2),
+        &address::encode(value),
+        true,
+    )
+}
+
+fn write_value(
+    call: &Call<'_>,
+    to: ForeignPtr,
+    length_at: ForeignPtr,
+    bytes: &[u8],
+    tell_full_length: bool,
+) -> Result<(), Errno> {
+    let room = usize::try_from(call.read_int(length_at)?).map_err(|_| Errno::EINVAL)?;
+    let cut = &bytes[..room.min(bytes.len())];
+    call.write(to, cut)?;
+    let length = if tell_full_length {
+        bytes.len()
+    } else {
+        cut.len()
+    };
+    call.write(length_at, &(length as i32).to_ne_bytes())
+}
+
+fn getsockname(supervisor: &Supervisor, call: &Call<'_>) -> Answer {
+    on_entry(supervisor, call, |entry, _| {
+        write_address(call, &emul::getsockname::getsockname(&entry.socket))?;
+        Ok(Outcome::Value(0))
+    })
+}
+
+fn getpeername(supervisor: &Supervisor, call: &Call<'_>) -> Answer {
+    on_entry(supervisor, call, |entry, _| {
+        write_address(call, &emul::getsockname::getpeername(&entry.socket)?)?;
+        Ok(Outcome::Value(0))
+    })
+}
+
+fn shutdown(supervisor: &Supervisor, call: &Call<'_>) -> Answer {
+    on_socket(supervisor, call, |table, id, end| {
+        let entry = table.get(id).ok_or(Errno::EBADF)?;
+        let listened = matches!(entry.socket.state, State::Listening { .. });
+        let how = call.int(1);
+        let answer = emul::shutdown::shutdown(&mut entry.socket, id, how, supervisor.transport())?;
+        if listened && entry.socket.state == State::Idle {
+            // accept(2) no longer finds a listener; what waited is dropped, and so reset.
+            while table.dequeue(id, end.as_fd()).is_some() {}
+            while let Some(parked) = table.unpark(id, Wait::Accept) {
+                supervisor.answer_parked(table, &parked, Err(Errno::EINVAL));
+            }
+        }
+        Ok(answer)
+    })
+}
+
+fn getsockopt(supervisor: &Supervisor, call: &Call<'_>) -> Answer {
+    on_socket(supervisor, call, |table, id, end| {
+        let entry = table.get(id).ok_or(Errno::EBADF)?;
+        let room = call.read_int(call.pointer(4))?;
+        if room < 0 {
+            return Err(Errno::EINVAL);
+        }
+        let option = (call.int(1), call.int(2));
+        let (limits, transport) = (&supervisor.limits, supervisor.transport());
+        match emul::getsockopt::getsockopt(&mut entry.socket, id, option, limits, transport)? {
+            OptionValue::Native(reason) => Ok(Outcome::Native(reason)),
+            OptionValue::Bytes(bytes) => {
+                if option == (libc::SOL_SOCKET, libc::SO_ERROR) {
+                    pair::clear_error(end.as_fd());
+                }
+                write_value(call, call.pointer(3), call.pointer(4), &bytes, false)?;
+                Ok(Outcome::Value(0))
+            }
+        }
+    })
+}
+
+fn setsockopt(supervisor: &Supervisor, call: &Call<'_>) -> Answer {
+    on_entry(supervisor, call, |entry, _| {
+        let option = (call.int(1), call.int(2));
+        let length = usize::try_from(call.int(4)).map_err(|_| Errno::EINVAL)?;
+        let value = call.read(call.pointer(3), length.min(option_bytes(option)))?;
+        let (limits, transport) = (&supervisor.limits, supervisor.transport());
+        emul::setsockopt::setsockopt(&mut entry.socket, option, &value, limits, transport)
+    })
+}
+
+/// Bytes that the kernel reads of an option's value.
+fn option_bytes(option: emul::options::Name) -> usize {
+    match option {
+        name::SO_LINGER => 8,
+        (libc::IPPROTO_TCP, libc::TCP_CONGESTION) => 16,
+        _ => 4,
+    }
+}
+
+/// MSG_FASTOPEN would connect and send at once: as on a host whose net.ipv4.tcp_fastopen leaves the
+/// client half out, tcp(7). Programs then connect first.
+fn fast_open(supervisor: &Supervisor, call: &Call<'_>) -> Answer {
+    on_entry(supervisor, call, |_, _| Err(Errno::EOPNOTSUPP))
+}

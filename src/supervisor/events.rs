@@ -1,0 +1,170 @@
+//! What the network reports, applied to the sockets and shown to the program.
+#![forbid(unsafe_code)]
+
+use std::{
+    net::SocketAddr,
+    os::fd::{AsFd, OwnedFd},
+};
+
+use nix::errno::Errno;
+
+use super::{
+    Supervisor,
+    call::identity,
+    calls::accepted,
+    pair,
+    sockets::{End, Entry, Table},
+    tasks,
+};
+use crate::emul::{
+    accept::Record,
+    address,
+    outcome::{Outcome, Wait},
+    setsockopt::aborts_on_close,
+    socket::{SocketId, State},
+    transport::{Closing, Events},
+};
+
+impl Events for Supervisor {
+    fn connected(&self, id: SocketId) -> Option<OwnedFd> {
+        let mut table = self.table();
+        let entry = table.get(id)?;
+        if !entry.socket.established() {
+            return None;
+        }
+        let filler = std::mem::take(&mut entry.filler);
+        let end = table.take_end(id, End::Bridged)?;
+        if let Err(error) = self.epoll.delete(&end) {
+            tracing::debug!(%error, "a socketpair was not watched");
+        }
+        let parked = table.unpark(id, Wait::Connect);
+        let copy = match &parked {
+            Some(parked) => parked.end.try_clone().ok(),
+            None => program_end(&mut table, id),
+        };
+        pair::show_connected(copy.as_ref().map(AsFd::as_fd), end.as_fd(), filler);
+        if let (Some(parked), Some(entry)) = (parked, table.get(id)) {
+            if let State::Connected { announced, .. } = &mut entry.socket.state {
+                *announced = true;
+            }
+            self.answer_parked(&mut table, &parked, Ok(Outcome::Value(0)));
+        }
+        Some(end)
+    }
+
+    fn failed(&self, id: SocketId, error: Errno) {
+        let mut table = self.table();
+        let Some(entry) = table.get(id) else { return };
+        if !matches!(entry.socket.state, State::Connecting { .. }) {
+            return;
+        }
+        entry.socket.failed(error);
+        match table.unpark(id, Wait::Connect) {
+            Some(parked) => {
+                // The caller is told at once, and the pair can serve another attempt.
+                if let Some(entry) = table.get(id) {
+                    entry.socket.unconnected();
+                }
+                self.answer_parked(&mut table, &parked, Err(error));
+            }
+            // Closing our end with the filler unread raises EPOLLERR and EPOLLHUP.
+            None => drop(table.take_end(id, End::Closed)),
+        }
+    }
+
+    fn incoming(
+        &self,
+        listener: SocketId,
+        local: SocketAddr,
+        peer: SocketAddr,
+    ) -> Option<(SocketId, OwnedFd)> {
+        let pair = pair::connected()
+            .inspect_err(|error| {
+                tracing::error!(%error, "no socketpair for a new connection, which is refused; raise the limit of open files (ulimit -n)");
+            })
+            .ok()?;
+        let connection = identity(&pair.program)?;
+        let mut table = self.table();
+        let listening = &table.get(listener)?.socket;
+        let family = listening.family;
+        let peer = address::in_family(peer, family);
+        let socket = listening.accepted(address::in_family(local, family), peer);
+        let mut entry = Entry::new(socket, End::Bridged, 0, pair.inode);
+        entry.unaccepted = true;
+        table.insert(connection, entry);
+        let record = Record { connection, peer };
+        if let Err(error) = table.enqueue(listener, record, pair.program) {
+            tracing::debug!(?listener, %error, "a connection was turned away");
+            table.remove(connection);
+            return None;
+        }
+        self.serve_waiting(&mut table, listener);
+        Some((connection, pair.ours))
+    }
+
+    fn closing(&self, id: SocketId) -> Closing {
+        let mut table = self.table();
+        match table.get(id) {
+            Some(entry) if entry.unaccepted || aborts_on_close(&entry.socket) => Closing::Abort,
+            _ => Closing::Orderly,
+        }
+    }
+
+    fn reset(&self, id: SocketId, end: OwnedFd, error: Errno) {
+        let mut table = self.table();
+        if let Some(entry) = table.get(id) {
+            entry.socket.reset(error);
+        }
+        table.take_end(id, End::Closed);
+        pair::show_reset(|| program_end(&mut table, id), end);
+    }
+
+    fn finished(&self, id: SocketId) {
+        let mut table = self.table();
+        if let Some(entry) = table.get(id) {
+            entry.socket.finished();
+        }
+        table.take_end(id, End::Closed);
+    }
+
+    fn closed(&self, id: SocketId) {
+        self.table().remove(id);
+        self.transport().release(id);
+    }
+
+    fn drained(&self) {
+        if let Err(error) = self.drained.write(1) {
+            tracing::debug!(%error, "the notification thread was not woken");
+        }
+    }
+}
+
+impl Supervisor {
+    /// Hands waiting connections to callers that wait for them.
+    fn serve_waiting(&self, table: &mut Table, listener: SocketId) {
+        while let Some(parked) = table.unpark(listener, Wait::Accept) {
+            if !self.listener.is_valid(parked.trapped.id) {
+                continue;
+            }
+            let Some((record, connection)) = table.dequeue(listener, parked.end.as_fd()) else {
+                // Another caller took it without waiting.
+                table.parked.push(parked);
+                return;
+            };
+            let call = parked.call(&self.listener);
+            let answer = accepted(&call, listener, &record, connection);
+            self.answer_parked(table, &parked, answer);
+        }
+    }
+}
+
+/// A copy of the program's end of a pair: from who was last seen with it, or from whoever has it.
+fn program_end(table: &mut Table, id: SocketId) -> Option<OwnedFd> {
+    let entry = table.get(id)?;
+    if let Some(copy) = entry.holder.and_then(|holder| holder.fetch(id)) {
+        return Some(copy);
+    }
+    let holder = tasks::find_holder(entry.inode)?;
+    entry.holder = Some(holder);
+    holder.fetch(id)
+}

@@ -1,0 +1,271 @@
+//! The seccomp filter: which calls trap. Generated from the table of handled calls, so the two cannot
+//! drift apart.
+#![forbid(unsafe_code)]
+
+use std::collections::BTreeMap;
+
+use seccompiler::{
+    BpfProgram, SeccompAction, SeccompCmpArgLen, SeccompCmpOp, SeccompCondition, SeccompFilter,
+    SeccompRule, TargetArch, sock_filter,
+};
+
+use super::calls::CALLS;
+use crate::emul::setsockopt::SOCKET_LEVEL;
+
+/// Opcodes of linux/bpf_common.h.
+mod op {
+    /// Load a word of seccomp_data.
+    pub(super) const LOAD: u16 = 0x20;
+    /// Jump if equal.
+    pub(super) const JUMP_EQUAL: u16 = 0x15;
+    /// Jump if greater or equal.
+    pub(super) const JUMP_GREATER_EQUAL: u16 = 0x35;
+    /// And with a constant.
+    pub(super) const AND: u16 = 0x54;
+    /// Return a constant.
+    pub(super) const RETURN: u16 = 0x06;
+}
+
+/// Offset of `nr` in seccomp_data.
+const NUMBER_OFFSET: u32 = 0;
+/// Offset of `arch` in seccomp_data.
+const ARCH_OFFSET: u32 = 4;
+/// AUDIT_ARCH_X86_64, linux/audit.h.
+const AUDIT_ARCH_X86_64: u32 = 0xc000_003e;
+/// Marks an x32 call, which shares the architecture number (asm/unistd.h).
+const X32_SYSCALL_BIT: u32 = 0x4000_0000;
+/// Calls that i386 programs could reach a socket with: socketcall, socket … shutdown, io_uring_setup.
+const I386_CALLS: &[u32] = &[102, 359, 361, 362, 363, 364, 365, 366, 367, 368, 373, 425];
+/// The same for x32, whose getsockopt and setsockopt have numbers of their own.
+const X32_CALLS: &[u32] = &[41, 42, 43, 48, 49, 50, 51, 52, 288, 425, 541, 542];
+/// seccompiler has no user-notification action: this one stands for it until the program is built.
+const STAND_IN: SeccompAction = SeccompAction::Trace(0x5157);
+
+/// Which arguments make a call trap.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum When {
+    /// Whatever the arguments.
+    Always,
+    /// socket(2): inet or inet6, stream, and TCP or MPTCP (Go listens with MPTCP since 1.24).
+    InternetStream,
+    /// getsockopt(2), setsockopt(2): the options that are emulated.
+    EmulatedOption,
+    /// MSG_FASTOPEN in the flags, which are this argument: a send that also connects.
+    FastOpen(u8),
+}
+
+/// The whole program, to be installed with a notification listener.
+///
+/// # Errors
+/// A filter too large for the kernel, which the unit test excludes.
+pub(crate) fn program() -> Result<BpfProgram, seccompiler::Error> {
+    let mut rules = BTreeMap::new();
+    for call in CALLS {
+        rules.insert(call.number, arguments(call.when)?);
+    }
+    let filter = SeccompFilter::new(rules, SeccompAction::Allow, STAND_IN, TargetArch::x86_64)
+        .map_err(seccompiler::Error::Backend)?;
+    let native = BpfProgram::try_from(filter).map_err(seccompiler::Error::Backend)?;
+    let stand_in = u32::from(STAND_IN);
+    let notify = native.into_iter().map(|mut instruction| {
+        if instruction.code == op::RETURN && instruction.k == stand_in {
+            instruction.k = libc::SECCOMP_RET_USER_NOTIF;
+        }
+        instruction
+    });
+    Ok(prologue().into_iter().chain(notify).collect())
+}
+
+/// What comes before: other ABIs and io_uring, which would reach sockets past the filter, are told
+/// ENOSYS. Runtimes then fall back to epoll; a kill would end programs that merely try.
+fn prologue() -> Vec<sock_filter> {
+    let i386 = refuse(&[statement(op::LOAD, NUMBER_OFFSET)], I386_CALLS);
+    let x32 = refuse(&[statement(op::AND, !X32_SYSCALL_BIT)], X32_CALLS);
+    let mut program = vec![
+        statement(op::LOAD, ARCH_OFFSET),
+        jump(op::JUMP_EQUAL, AUDIT_ARCH_X86_64, i386.len() as u8, 0),
+    ];
+    program.extend(i386);
+    program.push(statement(op::LOAD, NUMBER_OFFSET));
+    program.push(jump(
+        op::JUMP_GREATER_EQUAL,
+        X32_SYSCALL_BIT,
+        0,
+        x32.len() as u8,
+    ));
+    program.extend(x32);
+    program.push(jump(op::JUMP_EQUAL, libc::SYS_io_uring_setup as u32, 0, 1));
+    program.push(statement(op::RETURN, no_system_call()));
+    program
+}
+
+/// `first`, then ENOSYS for each of `numbers` and permission for all others.
+fn refuse(first: &[sock_filter], numbers: &[u32]) -> Vec<sock_filter> {
+    let mut section = first.to_vec();
+    for &number in numbers {
+        section.push(jump(op::JUMP_EQUAL, number, 0, 1));
+        section.push(statement(op::RETURN, no_system_call()));
+    }
+    section.push(statement(op::RETURN, libc::SECCOMP_RET_ALLOW));
+    section
+}
+
+fn no_system_call() -> u32 {
+    libc::SECCOMP_RET_ERRNO | libc::ENOSYS as u32
+}
+
+fn statement(code: u16, k: u32) -> sock_filter {
+    jump(code, k, 0, 0)
+}
+
+fn jump(code: u16, k: u32, jt: u8, jf: u8) -> sock_filter {
+    sock_filter { code, jt, jf, k }
+}
+
+fn arguments(when: When) -> Result<Vec<SeccompRule>, seccompiler::Error> {
+    match when {
+        When::Always => Ok(Vec::new()),
+        When::InternetStream => internet_stream(),
+        When::EmulatedOption => emulated_option(),
+        When::FastOpen(argument) => {
+            let flag = libc::MSG_FASTOPEN as u64;
+            Ok(vec![rule(&[(
+                argument,
+                SeccompCmpOp::MaskedEq(flag),
+                flag,
+            )])?])
+        }
+    }
+}
+
+fn internet_stream() -> Result<Vec<SeccompRule>, seccompiler::Error> {
+    let flags = (libc::SOCK_NONBLOCK | libc::SOCK_CLOEXEC) as u32;
+    let kind_mask = u64::from(!flags);
+    let mut rules = Vec::new();
+    for domain in [libc::AF_INET, libc::AF_INET6] {
+        for protocol in [0, libc::IPPROTO_TCP, libc::IPPROTO_MPTCP] {
+            rules.push(rule(&[
+                (0, SeccompCmpOp::Eq, domain as u64),
+                (
+                    1,
+                    SeccompCmpOp::MaskedEq(kind_mask),
+                    libc::SOCK_STREAM as u64,
+                ),
+                (2, SeccompCmpOp::Eq, protocol as u64),
+            ])?);
+        }
+    }
+    Ok(rules)
+}
+
+fn emulated_option() -> Result<Vec<SeccompRule>, seccompiler::Error> {
+    let socket_level = libc::SOL_SOCKET as u64;
+    let mut rules = vec![rule(&[(1, SeccompCmpOp::Ne, socket_level)])?];
+    for &name in SOCKET_LEVEL {
+        rules.push(rule(&[
+            (1, SeccompCmpOp::Eq, socket_level),
+            (2, SeccompCmpOp::Eq, name as u64),
+        ])?);
+    }
+    Ok(rules)
+}
+
+/// All conditions at once. Arguments are ints: their upper halves hold whatever the register did.
+fn rule(conditions: &[(u8, SeccompCmpOp, u64)]) -> Result<SeccompRule, seccompiler::Error> {
+    let conditions = conditions
+        .iter()
+        .map(|(argument, operator, value)| {
+            SeccompCondition::new(*argument, SeccompCmpArgLen::Dword, operator.clone(), *value)
+        })
+        .collect::<Result<Vec<_>, _>>()
+        .map_err(seccompiler::Error::Backend)?;
+    SeccompRule::new(conditions).map_err(seccompiler::Error::Backend)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Runs the filter on one call, as the kernel would.
+    fn decide(arch: u32, number: u32, args: [u64; 6]) -> u32 {
+        let mut data = [0u8; 64];
+        data[0..4].copy_from_slice(&number.to_le_bytes());
+        data[4..8].copy_from_slice(&arch.to_le_bytes());
+        for (index, arg) in args.iter().enumerate() {
+            data[16 + 8 * index..][..8].copy_from_slice(&arg.to_le_bytes());
+        }
+        let program = program().unwrap();
+        let (mut at, mut accumulator) = (0, 0u32);
+        loop {
+            let instruction = &program[at];
+            at += 1;
+            let branch = |taken: bool| {
+                if taken {
+                    instruction.jt
+                } else {
+                    instruction.jf
+                }
+            };
+            match instruction.code {
+                op::LOAD => {
+                    let word = &data[instruction.k as usize..][..4];
+                    accumulator = u32::from_le_bytes(word.try_into().unwrap());
+                }
+                op::AND => accumulator &= instruction.k,
+                op::RETURN => return instruction.k,
+                op::JUMP_EQUAL => at += usize::from(branch(accumulator == instruction.k)),
+                op::JUMP_GREATER_EQUAL => at += usize::from(branch(accumulator >= instruction.k)),
+                0x25 => at += usize::from(branch(accumulator > instruction.k)),
+                0x05 => at += instruction.k as usize,
+                other => panic!("instruction {other:#x} is unknown to this test"),
+            }
+        }
+    }
+
+    fn native(number: i64, args: [u64; 6]) -> u32 {
+        decide(AUDIT_ARCH_X86_64, number as u32, args)
+    }
+
+    const NOTIFY: u32 = libc::SECCOMP_RET_USER_NOTIF;
+    const ALLOW: u32 = libc::SECCOMP_RET_ALLOW;
+
+    #[test]
+    fn only_internet_stream_sockets_trap() {
+        let socket =
+            |domain, kind, protocol| native(libc::SYS_socket, [domain, kind, protocol, 0, 0, 0]);
+        assert_eq!(socket(2, 1, 0), NOTIFY);
+        assert_eq!(socket(10, 1 | 0o4000 | 0o2000000, 262), NOTIFY);
+        // Upper halves of int arguments do not count.
+        assert_eq!(socket(2 | 7 << 32, 1 | 9 << 32, 6), NOTIFY);
+        assert_eq!(socket(1, 1, 0), ALLOW);
+        assert_eq!(socket(2, 2, 0), ALLOW);
+        assert_eq!(socket(2, 1, 132), ALLOW);
+    }
+
+    #[test]
+    fn only_emulated_options_trap() {
+        let get = |level, name| native(libc::SYS_getsockopt, [3, level, name, 0, 0, 0]);
+        assert_eq!(get(libc::SOL_SOCKET as u64, libc::SO_ERROR as u64), NOTIFY);
+        assert_eq!(get(libc::SOL_SOCKET as u64, libc::SO_TYPE as u64), ALLOW);
+        assert_eq!(get(libc::IPPROTO_TCP as u64, libc::TCP_INFO as u64), NOTIFY);
+    }
+
+    #[test]
+    fn data_traps_only_when_it_would_connect() {
+        let fast_open = libc::MSG_FASTOPEN as u64;
+        assert_eq!(native(libc::SYS_sendto, [3, 0, 0, fast_open, 0, 0]), NOTIFY);
+        assert_eq!(native(libc::SYS_sendto, [3, 0, 0, 0x4000, 0, 0]), ALLOW);
+        assert_eq!(native(libc::SYS_read, [3, 0, 0, 0, 0, 0]), ALLOW);
+        assert_eq!(native(libc::SYS_close, [3, 0, 0, 0, 0, 0]), ALLOW);
+    }
+
+    #[test]
+    fn other_abis_and_io_uring_cannot_pass_by() {
+        const I386: u32 = 0x4000_0003;
+        assert_eq!(decide(I386, 102, [0; 6]), no_system_call());
+        assert_eq!(decide(I386, 4, [0; 6]), ALLOW);
+        assert_eq!(native(0x4000_0029, [0; 6]), no_system_call());
+        assert_eq!(native(0x4000_0001, [0; 6]), ALLOW);
+        assert_eq!(native(libc::SYS_io_uring_setup, [0; 6]), no_system_call());
+    }
+}

@@ -1,0 +1,155 @@
+//! The seccomp front end: receives the program's trapped calls, asks the emulation what they come to,
+//! and answers.
+//!
+//! Two threads meet here. The notification thread runs [`Supervisor::run`]; the network's thread
+//! reports what happens to connections (events.rs). Both work on the [`Table`](sockets::Table) behind
+//! one lock, which is never held while the program or the network is waited for.
+#![forbid(unsafe_code)]
+
+mod call;
+mod calls;
+mod events;
+pub(crate) mod filter;
+pub(crate) mod limits;
+mod notify;
+mod pair;
+mod park;
+mod reply;
+mod sockets;
+mod tasks;
+mod trace;
+
+use std::{
+    os::fd::{AsFd, BorrowedFd, OwnedFd},
+    sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError},
+};
+
+use nix::{
+    errno::Errno,
+    sys::{
+        epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags},
+        eventfd::{EfdFlags, EventFd},
+    },
+};
+
+use self::{
+    call::identity,
+    sockets::{End, Entry, Table},
+};
+use crate::{
+    emul::{
+        options::Limits,
+        socket::{Socket, SocketId, State},
+        transport::Transport,
+    },
+    sys::seccomp::Listener,
+};
+
+pub(crate) use notify::{Front, TargetStatus};
+
+/// The state that both threads share.
+pub(crate) struct Supervisor {
+    listener: Listener,
+    limits: Limits,
+    transport: OnceLock<Arc<dyn Transport>>,
+    table: Mutex<Table>,
+    epoll: Epoll,
+    /// Written when the network says that all is delivered.
+    drained: EventFd,
+}
+
+impl Supervisor {
+    /// A supervisor of the tasks whose calls arrive on `listener`.
+    ///
+    /// # Errors
+    /// EMFILE, ENFILE, ENOMEM.
+    pub(crate) fn new(listener: Listener, limits: Limits) -> nix::Result<Arc<Self>> {
+        Ok(Arc::new(Self {
+            listener,
+            limits,
+            transport: OnceLock::new(),
+            table: Mutex::default(),
+            epoll: Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC)?,
+            drained: EventFd::from_flags(EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK)?,
+        }))
+    }
+
+    /// Connects the network, which in turn knows this object as its `Events`. To be called once,
+    /// before any call is answered.
+    pub(crate) fn set_transport(&self, transport: Arc<dyn Transport>) {
+        if self.transport.set(transport).is_err() {
+            tracing::error!("the transport was set twice");
+        }
+    }
+
+    fn transport(&self) -> &dyn Transport {
+        self.transport
+            .get()
+            .expect("set_transport precedes the first call: launch.rs does both in order")
+            .as_ref()
+    }
+
+    /// The table. A handler that panicked has answered EIO and left each entry whole, since
+    /// transitions are single assignments.
+    fn table(&self) -> MutexGuard<'_, Table> {
+        self.table.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Makes a socket and its pair, and watches for the program's close. Returns the program's end.
+    ///
+    /// # Errors
+    /// EMFILE, ENFILE, ENOMEM: of this process, socketpair(2).
+    fn create(
+        &self,
+        table: &mut Table,
+        socket: Socket,
+        nonblocking: bool,
+    ) -> Result<(SocketId, OwnedFd), Errno> {
+        let pair = pair::unconnected(nonblocking)?;
+        let id = identity(&pair.program).ok_or(Errno::ENOBUFS)?;
+        self.watch(id, pair.ours.as_fd())?;
+        let entry = Entry::new(socket, End::Ours(pair.ours), pair.filler, pair.inode);
+        table.insert(id, entry);
+        Ok((id, pair.program))
+    }
+
+    /// Learns of the program closing its last copy by EPOLLHUP, which needs no asking for.
+    fn watch(&self, id: SocketId, ours: BorrowedFd<'_>) -> Result<(), Errno> {
+        self.epoll
+            .add(ours, EpollEvent::new(EpollFlags::empty(), id.0))
+    }
+
+    /// The program has closed a socket that is not connected.
+    fn hung_up(&self, id: SocketId) {
+        let mut table = self.table();
+        // A bridge watches its own end; an event may be older than that.
+        if !matches!(
+            table.get(id),
+            Some(Entry {
+                end: End::Ours(_),
+                ..
+            })
+        ) {
+            return;
+        }
+        if let Some(entry) = table.remove(id) {
+            if matches!(entry.socket.state, State::Listening { .. }) {
+                self.transport().unlisten(id);
+            }
+            self.transport().release(id);
+            tracing::trace!(?id, state = ?entry.socket.state, "closed");
+        }
+    }
+
+    /// Forgets sockets that no task holds any more but whose end could not tell. Reads all of /proc,
+    /// so it is called rarely.
+    fn sweep(&self) {
+        let held = tasks::socket_inodes();
+        let mut table = self.table();
+        for id in table.abandoned(|inode| held.contains(&inode)) {
+            table.remove(id);
+            self.transport().release(id);
+        }
+        tracing::debug!(left = table.closed_ends(), "swept closed sockets");
+    }
+}

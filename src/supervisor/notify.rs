@@ -1,0 +1,305 @@
+//! The notification thread: one loop over trapped calls, closing sockets, waiting calls and the
+//! processes themselves.
+#![forbid(unsafe_code)]
+
+use std::{
+    io::Write,
+    os::{fd::AsFd, unix::net::UnixStream},
+    time::{Duration, Instant},
+};
+
+use nix::{
+    errno::Errno,
+    sys::{
+        epoll::{EpollEvent, EpollFlags, EpollTimeout},
+        signal::{SigSet, Signal, kill},
+        signalfd::{SfdFlags, SignalFd},
+        wait::{WaitPidFlag, WaitStatus, waitpid},
+    },
+    unistd::Pid,
+};
+
+use super::Supervisor;
+use crate::emul::socket::SocketId;
+
+/// Tags of the loop's own descriptors. Socket ids are SO_COOKIEs, which the kernel counts up from 1.
+mod tag {
+    pub(super) const LISTENER: u64 = u64::MAX;
+    pub(super) const CHILDREN: u64 = u64::MAX - 1;
+    pub(super) const FRONT: u64 = u64::MAX - 2;
+    pub(super) const DRAINED: u64 = u64::MAX - 3;
+}
+
+/// Events fetched at a time.
+const BATCH: usize = 64;
+/// Sockets without a telling end that may pile up before /proc is read to find out which are gone.
+const SWEEP_THRESHOLD: usize = 256;
+/// Least time between two such readings.
+const SWEEP_INTERVAL: Duration = Duration::from_secs(10);
+
+/// What became of the target, as the front process is told.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum TargetStatus {
+    /// It has ended; the exit status that a shell would give it (128 + n after a signal).
+    Ended(u8),
+    /// A signal has stopped it.
+    Stopped(Signal),
+}
+
+impl TargetStatus {
+    /// Bytes of an encoded status.
+    pub(crate) const BYTES: usize = 2;
+
+    /// For the channel between supervisor and front.
+    pub(crate) fn encode(self) -> [u8; Self::BYTES] {
+        match self {
+            Self::Ended(code) => [0, code],
+            Self::Stopped(signal) => [1, signal as i32 as u8],
+        }
+    }
+
+    /// The reverse of [`Self::encode`].
+    pub(crate) fn decode(bytes: [u8; Self::BYTES]) -> Option<Self> {
+        match bytes {
+            [0, code] => Some(Self::Ended(code)),
+            [1, signal] => Some(Self::Stopped(Signal::try_from(i32::from(signal)).ok()?)),
+            _ => None,
+        }
+    }
+}
+
+/// The other processes, as the supervisor sees them.
+#[derive(Debug)]
+pub(crate) struct Front {
+    /// The channel to the front process; none once it was told that the target has ended.
+    pub(crate) channel: Option<UnixStream>,
+    /// The target.
+    pub(crate) target: Pid,
+    /// How long the front waits, after the target has ended, for what it wrote to be delivered.
+    pub(crate) linger: Duration,
+}
+
+/// What the loop keeps beside the shared state.
+struct Processes<'a> {
+    front: Front,
+    ended: Option<u8>,
+    release_at: Option<Instant>,
+    begin_drain: &'a dyn Fn(),
+    on_release: &'a dyn Fn(),
+}
+
+impl Supervisor {
+    /// Serves until the last wrapped task has gone. `begin_drain` asks the network to call
+    /// `Events::drained` once all that closed sockets hold is delivered; `on_release` runs when the
+    /// front process has been let go while tasks remain.
+    ///
+    /// # Errors
+    /// Of the loop's own descriptors: EMFILE, ENOMEM.
+    pub(crate) fn run(
+        &self,
+        front: Front,
+        begin_drain: &dyn Fn(),
+        on_release: &dyn Fn(),
+    ) -> nix::Result<()> {
+        let children = child_signals()?;
+        let readable = |tag| EpollEvent::new(EpollFlags::EPOLLIN, tag);
+        self.epoll.add(&self.listener, readable(tag::LISTENER))?;
+        self.epoll.add(&children, readable(tag::CHILDREN))?;
+        self.epoll.add(&self.drained, readable(tag::DRAINED))?;
+        if let Some(channel) = &front.channel {
+            self.epoll
+                .add(channel, EpollEvent::new(EpollFlags::empty(), tag::FRONT))?;
+        }
+        let mut processes = Processes {
+            front,
+            ended: None,
+            release_at: None,
+            begin_drain,
+            on_release,
+        };
+        // The target may have ended before the signal descriptor existed.
+        processes.reap();
+        let mut all_gone = false;
+        let mut next_sweep = Instant::now() + SWEEP_INTERVAL;
+        loop {
+            let mut events = [EpollEvent::empty(); BATCH];
+            let count = match self.epoll.wait(&mut events, self.timeout(&processes)) {
+                Err(Errno::EINTR) => 0,
+                result => result?,
+            };
+            for event in &events[..count] {
+                match event.data() {
+                    tag::LISTENER if event.events().contains(EpollFlags::EPOLLIN) => self.receive(),
+                    tag::LISTENER => {
+                        // No task with the filter is left, not even the target.
+                        self.epoll.delete(&self.listener)?;
+                        processes.wait_for_target();
+                        all_gone = true;
+                    }
+                    tag::CHILDREN => {
+                        while matches!(children.read_signal(), Ok(Some(_))) {}
+                        processes.reap();
+                    }
+                    tag::FRONT => processes.front_died(self),
+                    tag::DRAINED => {
+                        let _ = self.drained.read();
+                        processes.release();
+                    }
+                    id => self.hung_up(SocketId(id)),
+                }
+            }
+            self.look_at_waiting();
+            if processes.release_at.is_some_and(|at| at <= Instant::now()) {
+                processes.release();
+            }
+            if all_gone && processes.front.channel.is_none() {
+                return Ok(());
+            }
+            if Instant::now() >= next_sweep && self.table().closed_ends() >= SWEEP_THRESHOLD {
+                self.sweep();
+                next_sweep = Instant::now() + SWEEP_INTERVAL;
+            }
+        }
+    }
+
+    fn receive(&self) {
+        match self.listener.receive() {
+            Ok(trapped) => self.handle(trapped),
+            // The caller was killed or interrupted between the poll and this.
+            Err(Errno::ENOENT | Errno::EINTR) => {}
+            Err(error) => tracing::error!(%error, "cannot receive a trapped call"),
+        }
+    }
+
+    /// Until when nothing needs doing unasked.
+    fn timeout(&self, processes: &Processes<'_>) -> EpollTimeout {
+        let waiting = self.table().parked.iter().map(|parked| parked.due()).min();
+        let Some(at) = waiting.into_iter().chain(processes.release_at).min() else {
+            return EpollTimeout::NONE;
+        };
+        // Rounded up: a millisecond early would be a turn for nothing.
+        let left = at.saturating_duration_since(Instant::now()) + Duration::from_micros(999);
+        u16::try_from(left.as_millis()).map_or(EpollTimeout::MAX, EpollTimeout::from)
+    }
+
+    fn look_at_waiting(&self) {
+        let mut table = self.table();
+        let now = Instant::now();
+        let mut index = 0;
+        while index < table.parked.len() {
+            let parked = &mut table.parked[index];
+            let over = if parked.due() <= now {
+                parked.look(&self.listener, now)
+            } else {
+                None
+            };
+            match over {
+                Some(why) => {
+                    let parked = table.parked.remove(index);
+                    self.interrupt(&mut table, &parked, &why);
+                }
+                None => index += 1,
+            }
+        }
+    }
+}
+
+/// SIGCHLD as a descriptor. The launcher has blocked it before any thread was started.
+fn child_signals() -> nix::Result<SignalFd> {
+    let mut set = SigSet::empty();
+    set.add(Signal::SIGCHLD);
+    SignalFd::with_flags(&set, SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK)
+}
+
+impl Processes<'_> {
+    /// Collects ended and stopped children. As a subreaper the supervisor inherits orphans too.
+    fn reap(&mut self) {
+        let flags = WaitPidFlag::WNOHANG | WaitPidFlag::WUNTRACED;
+        loop {
+            match waitpid(None, Some(flags)) {
+                Ok(WaitStatus::Exited(pid, code)) => self.gone(pid, code as u8),
+                Ok(WaitStatus::Signaled(pid, signal, _)) => {
+                    self.gone(pid, 128 + signal as i32 as u8)
+                }
+                Ok(WaitStatus::Stopped(pid, signal)) if pid == self.front.target => {
+                    self.tell(TargetStatus::Stopped(signal));
+                }
+                Ok(WaitStatus::StillAlive) | Err(_) => return,
+                Ok(_) => {}
+            }
+        }
+    }
+
+    /// The target has begun to exit; its status follows at once.
+    fn wait_for_target(&mut self) {
+        while self.ended.is_none() {
+            match waitpid(self.front.target, None) {
+                Ok(WaitStatus::Exited(pid, code)) => self.gone(pid, code as u8),
+                Ok(WaitStatus::Signaled(pid, signal, _)) => {
+                    self.gone(pid, 128 + signal as i32 as u8)
+                }
+                Ok(_) | Err(Errno::EINTR) => {}
+                Err(error) => {
+                    tracing::error!(%error, "the program's exit status is lost");
+                    self.gone(self.front.target, crate::cli::FAILURE);
+                }
+            }
+        }
+    }
+
+    fn gone(&mut self, pid: Pid, code: u8) {
+        if pid != self.front.target || self.ended.is_some() {
+            return;
+        }
+        tracing::debug!(%pid, code, "the program has ended");
+        self.ended = Some(code);
+        self.release_at = Some(Instant::now() + self.front.linger);
+        (self.begin_drain)();
+    }
+
+    /// Lets the front process go, with the target's status, once that is known.
+    fn release(&mut self) {
+        let Some(code) = self.ended else { return };
+        self.release_at = None;
+        if self.front.channel.is_some() {
+            self.tell(TargetStatus::Ended(code));
+            self.front.channel = None;
+            (self.on_release)();
+        }
+    }
+
+    fn tell(&mut self, status: TargetStatus) {
+        if let Some(channel) = &mut self.front.channel
+            && let Err(error) = channel.write_all(&status.encode())
+        {
+            tracing::debug!(%error, "the front process has gone");
+        }
+    }
+
+    /// Whoever kills the front process outright means the program.
+    fn front_died(&mut self, supervisor: &Supervisor) {
+        if let Some(channel) = self.front.channel.take() {
+            let _ = supervisor.epoll.delete(channel.as_fd());
+        }
+        if self.ended.is_none() {
+            tracing::debug!("the front process was killed: so is the program");
+            let _ = kill(self.front.target, Signal::SIGKILL);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_status_survives_the_channel() {
+        for status in [
+            TargetStatus::Ended(143),
+            TargetStatus::Stopped(Signal::SIGTSTP),
+        ] {
+            assert_eq!(TargetStatus::decode(status.encode()), Some(status));
+        }
+        assert_eq!(TargetStatus::decode([9, 9]), None);
+    }
+}

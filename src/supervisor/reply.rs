@@ -1,0 +1,126 @@
+//! The one place that answers a trapped call.
+#![forbid(unsafe_code)]
+
+use std::{os::fd::AsFd, panic::AssertUnwindSafe};
+
+use nix::errno::Errno;
+
+use super::{
+    Supervisor,
+    call::Call,
+    calls::{CALLS, TrappedCall},
+    park::{Interrupted, Parked, restart},
+    sockets::Table,
+    tasks::Holder,
+    trace,
+};
+use crate::{
+    emul::outcome::{Answer, Injection, Origin, Outcome},
+    sys::seccomp::Trapped,
+};
+
+impl Supervisor {
+    /// Handles a call that has just trapped.
+    pub(super) fn handle(&self, trapped: Trapped) {
+        let call = Call::new(&self.listener, trapped);
+        let Some(row) = CALLS.iter().find(|row| row.number == trapped.number) else {
+            // Not in the table the filter was made from: leave it as it is.
+            self.deliver(
+                &mut self.table(),
+                &trapped,
+                Ok(Outcome::Native("not handled")),
+            );
+            return;
+        };
+        let shown = tracing::enabled!(tracing::Level::DEBUG).then(|| trace::call(row, &call));
+        let answer = run(self, row, &call);
+        if let Some(shown) = shown {
+            tracing::debug!("{shown} {}", trace::answer(&answer));
+        }
+        self.deliver(&mut self.table(), &trapped, answer);
+    }
+
+    /// Answers a call that has waited.
+    pub(super) fn answer_parked(&self, table: &mut Table, parked: &Parked, answer: Answer) {
+        let tid = parked.trapped.tid;
+        tracing::debug!(
+            "[{tid}] … {:?} resumed {}",
+            parked.wait,
+            trace::answer(&answer)
+        );
+        self.deliver(table, &parked.trapped, answer);
+    }
+
+    /// Ends a wait that something else than its socket has cut short.
+    pub(super) fn interrupt(&self, table: &mut Table, parked: &Parked, why: &Interrupted) {
+        tracing::debug!(
+            "[{}] … {:?} interrupted: {why:?}",
+            parked.trapped.tid,
+            parked.wait
+        );
+        match parked.answer(why) {
+            Some(answer) => self.deliver(table, &parked.trapped, answer),
+            None if matches!(why, Interrupted::Signal { .. }) => {
+                restart(&self.listener, &parked.trapped);
+            }
+            None => {}
+        }
+    }
+
+    fn deliver(&self, table: &mut Table, trapped: &Trapped, answer: Answer) {
+        let sent = match answer {
+            Ok(Outcome::Value(value)) => self.listener.answer(trapped.id, value, 0),
+            Ok(Outcome::Native(_)) => self.listener.resume(trapped.id),
+            Ok(Outcome::Park(_)) => return,
+            Ok(Outcome::Inject(injection)) => self.inject(table, trapped, injection),
+            Err(errno) => self.listener.answer(trapped.id, 0, -(errno as i32)),
+        };
+        if let Err(error) = sent {
+            tracing::debug!(tid = trapped.tid, %error, "the caller has gone before its answer");
+        }
+    }
+
+    fn inject(
+        &self,
+        table: &mut Table,
+        trapped: &Trapped,
+        injection: Injection,
+    ) -> nix::Result<()> {
+        let arrived = self
+            .listener
+            .inject(trapped.id, injection.fd.as_fd(), injection.cloexec);
+        match arrived {
+            Ok(fd) => {
+                let (Origin::Created(id) | Origin::Accepted { connection: id, .. }) =
+                    injection.origin;
+                if let Some(entry) = table.get(id) {
+                    entry.holder = Some(Holder {
+                        tid: trapped.tid,
+                        fd,
+                    });
+                }
+                Ok(())
+            }
+            Err(error) => {
+                table.undo(injection);
+                match error {
+                    Errno::ENOENT => Err(error),
+                    // EMFILE and the like are the program's own limits: told as they are.
+                    errno => self.listener.answer(trapped.id, 0, -(errno as i32)),
+                }
+            }
+        }
+    }
+}
+
+/// Runs a handler. One that panics must not leave its caller hanging: EIO.
+fn run(supervisor: &Supervisor, row: &TrappedCall, call: &Call<'_>) -> Answer {
+    let handled = std::panic::catch_unwind(AssertUnwindSafe(|| (row.handler)(supervisor, call)));
+    handled.unwrap_or_else(|_| {
+        tracing::error!(
+            call = row.name,
+            "internal error while handling a call; it fails with EIO. Please report this"
+        );
+        Err(Errno::EIO)
+    })
+}

@@ -1,0 +1,144 @@
+//! What /proc tells of the wrapped tasks: pending signals, and who holds which socket.
+#![forbid(unsafe_code)]
+
+use std::{
+    collections::HashSet,
+    fs,
+    os::fd::{OwnedFd, RawFd},
+    path::Path,
+};
+
+use super::call::{identity, open_task};
+use crate::{emul::socket::SocketId, sys::pidfd};
+
+/// A descriptor in some task.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Holder {
+    /// The thread.
+    pub(crate) tid: i32,
+    /// Its descriptor.
+    pub(crate) fd: RawFd,
+}
+
+impl Holder {
+    /// A copy of the descriptor, if it is still the socket `id`.
+    pub(crate) fn fetch(self, id: SocketId) -> Option<OwnedFd> {
+        let copy = pidfd::get_fd(&open_task(self.tid).ok()?, self.fd).ok()?;
+        (identity(&copy) == Some(id)).then_some(copy)
+    }
+}
+
+/// Whether a signal waits for `tid` that it does not block. While a call is held, the kernel keeps
+/// such a signal from interrupting it, so the supervisor has to look (proc_pid_status(5)).
+pub(crate) fn has_pending_signal(tid: i32) -> bool {
+    let Ok(status) = fs::read_to_string(format!("/proc/{tid}/status")) else {
+        return false;
+    };
+    let mask = |name: &str| {
+        status
+            .lines()
+            .find_map(|line| line.strip_prefix(name)?.strip_prefix(':'))
+            .and_then(|value| u64::from_str_radix(value.trim(), 16).ok())
+            .unwrap_or(0)
+    };
+    (mask("SigPnd") | mask("ShdPnd")) & !mask("SigBlk") != 0
+}
+
+/// The process that `tid` is a thread of.
+pub(crate) fn thread_group(tid: i32) -> Option<i32> {
+    let status = fs::read_to_string(format!("/proc/{tid}/status")).ok()?;
+    status
+        .lines()
+        .find_map(|line| line.strip_prefix("Tgid:"))
+        .and_then(|value| value.trim().parse().ok())
+}
+
+/// Whether descriptor `fd` of `tid` is closed by execve(2) (proc_pid_fdinfo(5)).
+pub(crate) fn is_cloexec(tid: i32, fd: RawFd) -> bool {
+    fs::read_to_string(format!("/proc/{tid}/fdinfo/{fd}"))
+        .ok()
+        .and_then(|text| {
+            let flags = text.lines().find_map(|line| line.strip_prefix("flags:"))?;
+            i32::from_str_radix(flags.trim(), 8).ok()
+        })
+        .is_some_and(|flags| flags & libc::O_CLOEXEC != 0)
+}
+
+/// Looks for the socket with this inode in all tasks that can be inspected. Only for rare events: it
+/// reads /proc from end to end.
+pub(crate) fn find_holder(inode: u64) -> Option<Holder> {
+    let wanted = format!("socket:[{inode}]");
+    processes().find_map(|tid| {
+        descriptors(tid).find_map(|(fd, link)| (link == wanted).then_some(Holder { tid, fd }))
+    })
+}
+
+/// The inodes of all sockets that some task holds.
+pub(crate) fn socket_inodes() -> HashSet<u64> {
+    processes()
+        .flat_map(descriptors)
+        .filter_map(|(_, link)| {
+            let inode = link.strip_prefix("socket:[")?.strip_suffix(']')?;
+            inode.parse().ok()
+        })
+        .collect()
+}
+
+/// Ids of processes other than this one. Threads share their process's descriptors unless they
+/// unshared them, which is rare enough to be left out here.
+fn processes() -> impl Iterator<Item = i32> {
+    let own = std::process::id().cast_signed();
+    numbers(Path::new("/proc")).filter(move |&pid| pid != own)
+}
+
+fn descriptors(pid: i32) -> impl Iterator<Item = (RawFd, String)> {
+    let folder = Path::new("/proc").join(pid.to_string()).join("fd");
+    numbers(&folder).filter_map(move |fd| {
+        let link = fs::read_link(folder.join(fd.to_string())).ok()?;
+        Some((fd, link.to_str()?.to_owned()))
+    })
+}
+
+fn numbers(folder: &Path) -> impl Iterator<Item = i32> + use<> {
+    fs::read_dir(folder)
+        .into_iter()
+        .flatten()
+        .filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::{
+        fd::{AsFd, AsRawFd},
+        unix::net::UnixStream,
+    };
+
+    use super::*;
+
+    #[test]
+    fn cloexec_is_read_from_fdinfo() {
+        let (socket, _) = UnixStream::pair().unwrap();
+        let tid = nix::unistd::gettid().as_raw();
+        assert!(is_cloexec(tid, socket.as_raw_fd()));
+    }
+
+    #[test]
+    fn a_holder_is_believed_only_for_the_same_socket() {
+        let (ours, other) = UnixStream::pair().unwrap();
+        let tid = nix::unistd::gettid().as_raw();
+        let holder = Holder {
+            tid,
+            fd: ours.as_raw_fd(),
+        };
+        let id = identity(ours.as_fd()).unwrap();
+        assert!(holder.fetch(id).is_some());
+        assert!(holder.fetch(identity(other.as_fd()).unwrap()).is_none());
+    }
+
+    #[test]
+    fn this_thread_has_no_signal_waiting_and_a_group() {
+        let tid = nix::unistd::gettid().as_raw();
+        assert!(!has_pending_signal(tid));
+        assert_eq!(thread_group(tid), Some(std::process::id().cast_signed()));
+    }
+}

@@ -1,0 +1,77 @@
+//! Descriptors: watched by the runtime, and passed between processes (unix(7)).
+
+use std::{
+    io::{self, IoSlice, IoSliceMut},
+    os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd},
+};
+
+use nix::{
+    cmsg_space,
+    errno::Errno,
+    sys::socket::{ControlMessage, ControlMessageOwned, MsgFlags, recvmsg, sendmsg},
+};
+use tokio::io::unix::AsyncFd;
+
+/// Registers a descriptor with the runtime, for reading and writing.
+///
+/// # Errors
+/// ENOMEM, ENOSPC: epoll_ctl(2).
+pub(crate) fn watch(fd: OwnedFd) -> io::Result<AsyncFd<OwnedFd>> {
+    // SAFETY: an OwnedFd keeps its one number open for as long as the registration owns it.
+    Ok(unsafe { AsyncFd::register(fd) }?)
+}
+
+/// Sends `payload` with one descriptor (SCM_RIGHTS).
+///
+/// # Errors
+/// EAGAIN: no room. ETOOMANYREFS: too many descriptors in flight for this user.
+pub(crate) fn send_with_fd(
+    socket: BorrowedFd<'_>,
+    payload: &[u8],
+    passed: BorrowedFd<'_>,
+) -> nix::Result<()> {
+    let descriptors = [passed.as_raw_fd()];
+    sendmsg::<()>(
+        socket.as_raw_fd(),
+        &[IoSlice::new(payload)],
+        &[ControlMessage::ScmRights(&descriptors)],
+        MsgFlags::MSG_NOSIGNAL | MsgFlags::MSG_DONTWAIT,
+        None,
+    )
+    .map(drop)
+}
+
+/// Receives exactly `payload.len()` bytes and the descriptor that came with them, if any.
+///
+/// # Errors
+/// EAGAIN with `flags` MSG_DONTWAIT when nothing is there; ENOTCONN at the end of the stream;
+/// EPROTO when the record is short.
+pub(crate) fn receive_with_fd(
+    socket: BorrowedFd<'_>,
+    payload: &mut [u8],
+    flags: MsgFlags,
+) -> nix::Result<Option<OwnedFd>> {
+    let expected = payload.len();
+    let mut space = cmsg_space!([RawFd; 1]);
+    let mut slices = [IoSliceMut::new(payload)];
+    let message = recvmsg::<()>(
+        socket.as_raw_fd(),
+        &mut slices,
+        Some(&mut space),
+        flags | MsgFlags::MSG_CMSG_CLOEXEC,
+    )?;
+    let mut received = None;
+    for control in message.cmsgs()? {
+        if let ControlMessageOwned::ScmRights(descriptors) = control {
+            for fd in descriptors {
+                // SAFETY: the kernel has just installed this number for us; nothing else owns it.
+                received = Some(unsafe { OwnedFd::from_raw_fd(fd) });
+            }
+        }
+    }
+    match message.bytes {
+        0 => Err(Errno::ENOTCONN),
+        n if n < expected => Err(Errno::EPROTO),
+        _ => Ok(received),
+    }
+}

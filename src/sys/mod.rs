@@ -1,0 +1,22 @@
+//! Raw system calls: the only home of `unsafe` beside the zpoline fast path.
+//!
+//! Everything here is a thin, checked wrapper that nix, socket2 or std do not offer. The rest of the
+//! program is safe code and calls these.
+
+pub(crate) mod fd;
+pub(crate) mod pidfd;
+pub(crate) mod process;
+pub(crate) mod seccomp;
+pub(crate) mod socket;
+pub(crate) mod startup;
+
+use nix::errno::Errno;
+
+/// Turns a system call's −1 into the thread's errno, as errno(3) describes.
+fn check(result: libc::c_long) -> nix::Result<libc::c_long> {
+    if result == -1 {
+        Err(Errno::last())
+    } else {
+        Ok(result)
+    }
+}

@@ -1,0 +1,117 @@
+//! What socket2 and nix do not offer of socket(7), unix(7) and ip(7).
+
+use std::{
+    mem::{self, MaybeUninit},
+    os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd},
+};
+
+use bytes::BytesMut;
+
+use super::check;
+
+/// Room for the descriptors one message can carry (SCM_MAX_FD, 253, times 4 bytes, and headers).
+const CONTROL_BYTES: usize = 1100;
+
+/// Aligned as cmsg(3) demands.
+#[repr(C, align(8))]
+struct ControlBuffer([MaybeUninit<u8>; CONTROL_BYTES]);
+
+/// Reads from a socketpair end without waiting, into the spare capacity of `buffer`. Descriptors that
+/// the program attached are closed: TCP ignores SCM_RIGHTS, and left in the queue they would pile up.
+///
+/// # Errors
+/// EAGAIN: nothing there. ECONNRESET: the other end was closed with data unread.
+pub(crate) fn receive(fd: BorrowedFd<'_>, buffer: &mut BytesMut) -> nix::Result<usize> {
+    let room = buffer.spare_capacity_mut();
+    let mut slice = libc::iovec {
+        iov_base: room.as_mut_ptr().cast(),
+        iov_len: room.len(),
+    };
+    let mut control = ControlBuffer([MaybeUninit::uninit(); CONTROL_BYTES]);
+    // SAFETY: an all-zero msghdr is valid.
+    let mut message: libc::msghdr = unsafe { mem::zeroed() };
+    message.msg_iov = &raw mut slice;
+    message.msg_iovlen = 1;
+    message.msg_control = control.0.as_mut_ptr().cast();
+    message.msg_controllen = CONTROL_BYTES;
+    // SAFETY: `message` describes live, writable buffers of the lengths given; the kernel only
+    // writes to them, so uninitialised bytes are never read.
+    let received = check(unsafe {
+        libc::recvmsg(
+            fd.as_raw_fd(),
+            &raw mut message,
+            libc::MSG_DONTWAIT | libc::MSG_CMSG_CLOEXEC,
+        )
+    } as libc::c_long)?;
+    if message.msg_controllen > 0 {
+        close_rights(&message);
+    }
+    // SAFETY: the kernel has initialised `received` bytes behind the present length, within capacity.
+    unsafe { buffer.set_len(buffer.len() + received as usize) };
+    Ok(received as usize)
+}
+
+fn close_rights(message: &libc::msghdr) {
+    // SAFETY: `message` was filled by a successful recvmsg, so its control area holds well-formed
+    // headers within msg_controllen; each SCM_RIGHTS number was installed for us alone.
+    unsafe {
+        let mut header = libc::CMSG_FIRSTHDR(message);
+        while !header.is_null() {
+            if (*header).cmsg_level == libc::SOL_SOCKET && (*header).cmsg_type == libc::SCM_RIGHTS {
+                let bytes = (*header).cmsg_len - libc::CMSG_LEN(0) as usize;
+                let data = libc::CMSG_DATA(header).cast::<RawFd>();
+                for index in 0..bytes / mem::size_of::<RawFd>() {
+                    drop(OwnedFd::from_raw_fd(data.add(index).read_unaligned()));
+                }
+            }
+            header = libc::CMSG_NXTHDR(message, header);
+        }
+    }
+}
+
+/// Sets an integer socket option that no library wraps.
+///
+/// # Errors
+/// As setsockopt(2).
+pub(crate) fn set_option(
+    fd: BorrowedFd<'_>,
+    level: libc::c_int,
+    name: libc::c_int,
+    value: libc::c_int,
+) -> nix::Result<()> {
+    // SAFETY: the kernel reads one int from the pointer, which outlives the call.
+    check(libc::c_long::from(unsafe {
+        libc::setsockopt(
+            fd.as_raw_fd(),
+            level,
+            name,
+            (&raw const value).cast(),
+            mem::size_of::<libc::c_int>() as libc::socklen_t,
+        )
+    }))
+    .map(drop)
+}
+
+/// Reads an integer socket option that no library wraps.
+///
+/// # Errors
+/// As getsockopt(2).
+pub(crate) fn get_option(
+    fd: BorrowedFd<'_>,
+    level: libc::c_int,
+    name: libc::c_int,
+) -> nix::Result<libc::c_int> {
+    let mut value: libc::c_int = 0;
+    let mut length = mem::size_of::<libc::c_int>() as libc::socklen_t;
+    // SAFETY: the kernel writes at most `length` bytes to `value`; both outlive the call.
+    check(libc::c_long::from(unsafe {
+        libc::getsockopt(
+            fd.as_raw_fd(),
+            level,
+            name,
+            (&raw mut value).cast(),
+            &raw mut length,
+        )
+    }))?;
+    Ok(value)
+}
