@@ -52,13 +52,10 @@ fn parse_v6(bytes: &[u8]) -> Result<SocketAddr, Errno> {
         return Err(Errno::EAFNOSUPPORT);
     }
     let ip: [u8; 16] = field(bytes, 8)?;
+    let port = u16::from_be_bytes(field(bytes, 2)?);
     let scope = field(bytes, 24).map_or(0, u32::from_ne_bytes);
-    Ok(SocketAddr::V6(SocketAddrV6::new(
-        ip.into(),
-        u16::from_be_bytes(field(bytes, 2)?),
-        u32::from_ne_bytes(field(bytes, 4)?),
-        scope,
-    )))
+    // The flow label names no endpoint, and without IPV6_FLOWINFO_SEND Linux drops it too.
+    Ok(SocketAddrV6::new(ip.into(), port, 0, scope).into())
 }
 
 fn field<const N: usize>(bytes: &[u8], at: usize) -> Result<[u8; N], Errno> {

@@ -5,7 +5,7 @@ use nix::errno::Errno;
 
 use super::{
     options::{Limits, Name, Spec, name},
-    socket::{Socket, SocketId, State},
+    socket::{Family, Socket, SocketId, State},
     tcp_info,
     transport::Transport,
 };
@@ -15,34 +15,25 @@ const DEFAULT_MSS: i32 = 536;
 /// Length of a congestion controller's name (TCP_CA_NAME_MAX).
 const CONGESTION_NAME_BYTES: usize = 16;
 
-/// An option's value.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum OptionValue {
-    /// These bytes, cut to the room that the program gave.
-    Bytes(Vec<u8>),
-    /// What the kernel says of the pair, for this reason.
-    Native(&'static str),
-}
-
-/// Reads an option.
+/// Reads an option other than SO_ERROR: the bytes of its value, to be cut to the room that the program
+/// gave.
 ///
 /// # Errors
-/// ENOPROTOOPT: no such option.
+/// ENOPROTOOPT, EOPNOTSUPP: no such option.
 pub(crate) fn getsockopt(
-    socket: &mut Socket,
+    socket: &Socket,
     id: SocketId,
     option: Name,
     limits: &Limits,
     transport: &dyn Transport,
-) -> Result<OptionValue, Errno> {
+) -> Result<Vec<u8>, Errno> {
     let listening = matches!(socket.state, State::Listening { .. });
     let number = match option {
         (libc::SOL_SOCKET, libc::SO_DOMAIN) => socket.family.number(),
         (libc::SOL_SOCKET, libc::SO_PROTOCOL) => socket.protocol,
         (libc::SOL_SOCKET, libc::SO_ACCEPTCONN) => listening.into(),
-        (libc::SOL_SOCKET, libc::SO_ERROR) => return Ok(take_error(socket)),
         (libc::SOL_SOCKET, libc::SO_MARK) => 0,
-        (libc::SOL_SOCKET, libc::SO_BINDTODEVICE) => return Ok(OptionValue::Bytes(Vec::new())),
+        (libc::SOL_SOCKET, libc::SO_BINDTODEVICE) => return Ok(Vec::new()),
         name::SO_LINGER => return Ok(linger(socket)),
         name::SO_SNDBUF => socket.options.get(option).unwrap_or(limits.wmem_default),
         name::SO_RCVBUF => socket.options.get(option).unwrap_or(limits.rmem_default),
@@ -53,39 +44,55 @@ pub(crate) fn getsockopt(
         },
         (libc::IPPROTO_TCP, libc::TCP_INFO) => {
             let path = transport.path(id);
-            return Ok(OptionValue::Bytes(tcp_info::encode(socket, path.as_ref())));
+            return Ok(tcp_info::encode(socket, path.as_ref()));
         }
         (libc::IPPROTO_TCP, libc::TCP_CONGESTION) => return Ok(congestion(transport)),
         // ip(7): no IP options were received.
-        (libc::IPPROTO_IP, libc::IP_OPTIONS) => return Ok(OptionValue::Bytes(Vec::new())),
+        (libc::IPPROTO_IP, libc::IP_OPTIONS) => return Ok(Vec::new()),
         (libc::IPPROTO_IP, libc::IP_MTU) | (libc::IPPROTO_IPV6, libc::IPV6_MTU) => {
             let path = transport.path(id).ok_or(Errno::ENOTCONN)?;
             path.mtu.cast_signed()
         }
         _ => {
-            Spec::of(option, socket.family).ok_or(Errno::ENOPROTOOPT)?;
+            Spec::of(option, socket.family)
+                .ok_or_else(|| no_such_option(option.0, socket.family))?;
             socket.options.value(option)
         }
     };
-    Ok(OptionValue::Bytes(number.to_ne_bytes().to_vec()))
+    Ok(number.to_ne_bytes().to_vec())
 }
 
-/// SO_ERROR: the pending error, once. The pair has none but its own resets, which the kernel tells.
-fn take_error(socket: &mut Socket) -> OptionValue {
-    let Some(error) = socket.error.take() else {
-        return OptionValue::Native("the pair's own error");
-    };
+/// do_ip_getsockopt answers EOPNOTSUPP for levels it does not know, everything else ENOPROTOOPT.
+fn no_such_option(level: i32, family: Family) -> Errno {
+    let known = matches!(
+        level,
+        libc::SOL_SOCKET | libc::IPPROTO_IP | libc::IPPROTO_TCP
+    );
+    if family == Family::V4 && !known {
+        Errno::EOPNOTSUPP
+    } else {
+        Errno::ENOPROTOOPT
+    }
+}
+
+/// SO_ERROR: the pending error, once; 0 if there is none. The kernel keeps an error on the pair for
+/// each that is kept here, `pairs`, and hands it out to read(2) and write(2): what they have taken is
+/// no longer pending.
+pub(crate) fn take_error(socket: &mut Socket, pairs: i32) -> i32 {
     if socket.state == (State::Failed { reported: false }) {
         socket.state = State::Failed { reported: true };
     }
-    OptionValue::Bytes((error as i32).to_ne_bytes().to_vec())
+    match (socket.error.take(), pairs) {
+        (Some(error), pending) if pending != 0 => error as i32,
+        (_, pending) => pending,
+    }
 }
 
-fn linger(socket: &Socket) -> OptionValue {
+fn linger(socket: &Socket) -> Vec<u8> {
     let linger = socket.options.linger.unwrap_or_default();
     let mut bytes = i32::from(linger.on).to_ne_bytes().to_vec();
     bytes.extend(linger.seconds.to_ne_bytes());
-    OptionValue::Bytes(bytes)
+    bytes
 }
 
 fn maxseg(socket: &Socket, id: SocketId, transport: &dyn Transport) -> i32 {
@@ -101,10 +108,10 @@ fn maxseg(socket: &Socket, id: SocketId, transport: &dyn Transport) -> i32 {
     }
 }
 
-fn congestion(transport: &dyn Transport) -> OptionValue {
+fn congestion(transport: &dyn Transport) -> Vec<u8> {
     let mut name = transport.congestion().as_bytes().to_vec();
     name.resize(CONGESTION_NAME_BYTES, 0);
-    OptionValue::Bytes(name)
+    name
 }
 
 #[cfg(test)]
@@ -112,7 +119,7 @@ mod tests {
     use super::*;
     use crate::emul::testing::{FakeTransport, ID, PEER, tcp};
 
-    fn get(socket: &mut Socket, option: Name) -> Result<OptionValue, Errno> {
+    fn get(socket: &mut Socket, option: Name) -> Result<Vec<u8>, Errno> {
         getsockopt(
             socket,
             ID,
@@ -122,7 +129,7 @@ mod tests {
         )
     }
 
-    fn number(value: i32) -> Result<OptionValue, Errno> {
+    fn number(value: i32) -> Result<Vec<u8>, Errno> {
         Ok(OptionValue::Bytes(value.to_ne_bytes().to_vec()))
     }
 
@@ -145,13 +152,20 @@ mod tests {
         let mut socket = tcp();
         socket.state = State::Connecting { peer: PEER };
         socket.failed(Errno::ECONNREFUSED);
-        let option = (libc::SOL_SOCKET, libc::SO_ERROR);
-        assert_eq!(get(&mut socket, option), number(libc::ECONNREFUSED));
-        assert!(matches!(
-            get(&mut socket, option),
-            Ok(OptionValue::Native(_))
-        ));
+        assert_eq!(
+            take_error(&mut socket, libc::ECONNRESET),
+            libc::ECONNREFUSED
+        );
+        assert_eq!(take_error(&mut socket, 0), 0);
         assert_eq!(socket.state, State::Failed { reported: true });
+    }
+
+    #[test]
+    fn an_error_that_read_has_told_is_not_told_again() {
+        let mut socket = tcp();
+        socket.reset(Errno::ETIMEDOUT);
+        assert_eq!(take_error(&mut socket, 0), 0);
+        assert_eq!(take_error(&mut socket, libc::ECONNRESET), libc::ECONNRESET);
     }
 
     #[test]
@@ -172,10 +186,7 @@ mod tests {
             get(&mut socket, (libc::IPPROTO_TCP, 9999)),
             Err(Errno::ENOPROTOOPT)
         );
-        assert_eq!(get(&mut socket, name::IPV6_V6ONLY), Err(Errno::ENOPROTOOPT));
-        assert_eq!(
-            get(&mut socket, (libc::SOL_UDP, 1)),
-            Err(Errno::ENOPROTOOPT)
-        );
+        assert_eq!(get(&mut socket, name::IPV6_V6ONLY), Err(Errno::EOPNOTSUPP));
+        assert_eq!(get(&mut socket, (libc::SOL_UDP, 1)), Err(Errno::EOPNOTSUPP));
     }
 }

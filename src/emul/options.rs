@@ -106,14 +106,7 @@ const SPECS: &[(Name, Spec)] = &[
         },
     ),
     (name::IP_TOS, Spec::Tos),
-    (
-        (libc::IPPROTO_IP, libc::IP_TTL),
-        Spec::Range {
-            min: 1,
-            max: 255,
-            default: 64,
-        },
-    ),
+    ((libc::IPPROTO_IP, libc::IP_TTL), Spec::Hops { min: 1 }),
     (
         (libc::IPPROTO_IP, libc::IP_MTU_DISCOVER),
         Spec::Range {
@@ -131,11 +124,7 @@ const SPECS: &[(Name, Spec)] = &[
     (name::IPV6_V6ONLY, Spec::Flag(false)),
     (
         (libc::IPPROTO_IPV6, libc::IPV6_UNICAST_HOPS),
-        Spec::Range {
-            min: 0,
-            max: 255,
-            default: 64,
-        },
+        Spec::Hops { min: 0 },
     ),
     ((libc::IPPROTO_IPV6, libc::IPV6_TCLASS), Spec::Tos),
     ((libc::IPPROTO_IPV6, libc::IPV6_RECVERR), Spec::Flag(false)),
@@ -148,6 +137,9 @@ const SPECS: &[(Name, Spec)] = &[
         },
     ),
 ];
+
+/// IPDEFTTL, RFC 1700; IPv6's current hop limit.
+const DEFAULT_HOPS: i32 = 64;
 
 /// What an integer option accepts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -162,6 +154,11 @@ pub(crate) enum Spec {
         max: i32,
         /// What getsockopt(2) gives before it is set.
         default: i32,
+    },
+    /// A hop limit: −1 means the default.
+    Hops {
+        /// Smallest limit taken.
+        min: i32,
     },
     /// A type-of-service byte: the two ECN bits are the protocol's own (RFC 3168), and −1 means 0.
     Tos,
@@ -183,6 +180,7 @@ impl Spec {
         match self {
             Self::Flag(on) => i32::from(on),
             Self::Range { default, .. } => default,
+            Self::Hops { .. } => DEFAULT_HOPS,
             Self::Tos => 0,
         }
     }
@@ -193,6 +191,8 @@ impl Spec {
         match self {
             Self::Flag(_) => Some(i32::from(value != 0)),
             Self::Range { min, max, .. } => (min..=max).contains(&value).then_some(value),
+            Self::Hops { .. } if value == -1 => Some(DEFAULT_HOPS),
+            Self::Hops { min } => (min..=255).contains(&value).then_some(value),
             Self::Tos if value == -1 => Some(0),
             Self::Tos => (0..=255).contains(&value).then_some(value & !ECN_BITS),
         }

@@ -25,7 +25,11 @@ pub(crate) fn shutdown(
     match socket.state {
         State::Idle | State::Failed { .. } | State::Closed => Err(Errno::ENOTCONN),
         // The pair's own half-close is what TCP shows, and the bridge turns it into FIN.
-        State::Connected { .. } => Ok(Outcome::Native("the pair ends the direction")),
+        State::Connected { .. } => {
+            socket.ends.shut_read |= how != libc::SHUT_WR;
+            socket.ends.shut_write |= how != libc::SHUT_RD;
+            Ok(Outcome::Native("the pair ends the direction"))
+        }
         State::Connecting { .. } => {
             // inet_shutdown in TCP_SYN_SENT disconnects.
             transport.release(id);

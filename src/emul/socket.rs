@@ -88,6 +88,19 @@ pub(crate) struct Socket {
     pub(crate) state: State,
     /// The error that SO_ERROR returns, once.
     pub(crate) error: Option<Errno>,
+    /// Directions of the connection that have ended.
+    pub(crate) ends: Ends,
+}
+
+/// Which directions of a connection have ended, while it is still established.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) struct Ends {
+    /// The program has called shutdown(2) for reading.
+    pub(crate) shut_read: bool,
+    /// The program has called shutdown(2) for writing: FIN was sent.
+    pub(crate) shut_write: bool,
+    /// The peer's FIN was shown.
+    pub(crate) peer_finished: bool,
 }
 
 impl Socket {
@@ -117,6 +130,7 @@ impl Socket {
             port_locked: false,
             state: State::Idle,
             error: None,
+            ends: Ends::default(),
         })
     }
 
@@ -133,6 +147,7 @@ impl Socket {
                 announced: true,
             },
             error: None,
+            ends: Ends::default(),
         }
     }
 
@@ -146,6 +161,7 @@ impl Socket {
                     peer,
                     announced: false,
                 };
+                self.ends = Ends::default();
                 true
             }
             _ => false,
@@ -178,6 +194,12 @@ impl Socket {
     /// Records that both sides have ended the connection in order.
     pub(crate) fn finished(&mut self) {
         self.state = State::Closed;
+    }
+
+    /// Whether both directions of the pair are shut down while the program may still hold it: AF_UNIX
+    /// then hangs up as it does for close(2).
+    pub(crate) fn hangs_up_while_open(&self) -> bool {
+        self.ends.shut_write && (self.ends.shut_read || self.ends.peer_finished)
     }
 
     /// tcp_set_state(TCP_CLOSE) releases a port that bind(2) has not fixed.

@@ -16,9 +16,14 @@ const MIN_RTO: Duration = Duration::from_millis(200);
 const INFINITE_SSTHRESH: u32 = 0x7fff_ffff;
 
 /// TCP states as tcpi_state gives them (net/tcp_states.h).
-fn state_number(state: State) -> u8 {
-    match state {
-        State::Connected { .. } => 1,
+fn state_number(socket: &Socket) -> u8 {
+    match socket.state {
+        State::Connected { .. } => match (socket.ends.shut_write, socket.ends.peer_finished) {
+            (false, false) => 1, // TCP_ESTABLISHED
+            (true, false) => 5,  // TCP_FIN_WAIT2
+            (false, true) => 8,  // TCP_CLOSE_WAIT
+            (true, true) => 7,   // TCP_CLOSE
+        },
         State::Connecting { .. } => 2,
         State::Idle | State::Failed { .. } | State::Closed => 7,
         State::Listening { .. } => 10,
@@ -39,7 +44,7 @@ pub(crate) fn encode(socket: &Socket, path: Option<&PathInfo>) -> Vec<u8> {
     let rate = bytes_per_second(path);
     let mut info = Writer::default();
     // state, ca_state, retransmits, probes, backoff, options, window scales, delivery-rate flags
-    info.bytes(&[state_number(socket.state), 0, 0, 0, 0, 0, 0, 0]);
+    info.bytes(&[state_number(socket), 0, 0, 0, 0, 0, 0, 0]);
     info.u32s(&[micros(rto), 0, path.mss, path.mss]); // rto, ato, snd_mss, rcv_mss
     info.u32s(&[0, 0, 0, 0, 0]); // unacked, sacked, lost, retrans, fackets
     info.u32s(&[0, 0, 0, 0]); // last data and ack, sent and received

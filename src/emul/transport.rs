@@ -102,6 +102,8 @@ pub(crate) enum Closing {
     Orderly,
     /// SO_LINGER with a zero time: reset.
     Abort,
+    /// Perhaps not at all: both directions of the pair are shut down, which looks the same.
+    Unknown,
 }
 
 /// What the network tells the owner of the sockets.
@@ -122,8 +124,11 @@ pub(crate) trait Events: Send + Sync {
         peer: SocketAddr,
     ) -> Option<(SocketId, OwnedFd)>;
 
-    /// The program has closed its end: how is the peer to see it?
+    /// Our end has hung up: has the program closed, and how is the peer to see it?
     fn closing(&self, id: SocketId) -> Closing;
+
+    /// The peer's FIN was shown to the program.
+    fn peer_finished(&self, id: SocketId);
 
     /// The connection was reset or lost: show `error` to the program, then close our end.
     fn reset(&self, id: SocketId, end: OwnedFd, error: Errno);

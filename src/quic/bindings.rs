@@ -4,8 +4,10 @@
 
 use std::{
     collections::{HashMap, HashSet},
-    net::{SocketAddr, UdpSocket as StdUdpSocket},
+    io,
+    net::{Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket as StdUdpSocket},
     ops::RangeInclusive,
+    os::fd::AsFd,
     sync::Arc,
 };
 
@@ -13,7 +15,10 @@ use nix::errno::Errno;
 use socket2::{Domain, Socket, Type};
 
 use super::server::Server;
-use crate::emul::{socket::SocketId, transport::BindRequest};
+use crate::{
+    emul::{socket::SocketId, transport::BindRequest},
+    sys::socket::disconnect,
+};
 
 /// Ports of sockets that did not bind one: Linux's own range (ip(7), ip_local_port_range).
 const EPHEMERAL_PORTS: RangeInclusive<u16> = 32_768..=60_999;
@@ -97,6 +102,14 @@ impl Bindings {
         self.bound.get_mut(self.by_socket.get(&id)?)
     }
 
+    /// Notes that a socket no longer listens. Returns its address and server.
+    pub(super) fn unlisten(&mut self, id: SocketId) -> Option<(SocketAddr, Arc<Server>)> {
+        let address = *self.by_socket.get(&id)?;
+        let binding = self.bound.get_mut(&address)?;
+        binding.listeners.remove(&id);
+        Some((address, binding.server.clone()?))
+    }
+
     /// A source port for a connection to `peer` that no other of this supervisor has.
     ///
     /// # Errors
@@ -173,25 +186,73 @@ impl Bindings {
     }
 }
 
+/// How often an ephemeral port is asked for, should another process take it at once.
+const EPHEMERAL_ATTEMPTS: usize = 16;
+
+/// Reserves a UDP port that answers nobody.
 fn bind_udp(request: &BindRequest) -> Result<(StdUdpSocket, SocketAddr), Errno> {
-    let bound = (|| {
-        let socket = Socket::new(Domain::for_address(request.address), Type::DGRAM, None)?;
-        if request.address.is_ipv6() {
-            socket.set_only_v6(request.v6_only)?;
-        }
-        if request.reuse_port {
-            socket.set_reuse_port(true)?;
-        }
-        socket.bind(&request.address.into())?;
-        let socket = StdUdpSocket::from(socket);
-        let address = socket.local_addr()?;
-        Ok((socket, address))
-    })();
-    bound.map_err(|error: std::io::Error| {
+    let bound = if request.address.port() == 0 {
+        reserve_ephemeral(request)
+    } else {
+        reserve(request, request.address)
+    };
+    bound.map_err(|error| {
         error
             .raw_os_error()
             .map_or(Errno::EADDRNOTAVAIL, Errno::from_raw)
     })
+}
+
+/// Lets the kernel choose a port, and reserves that by its number: only a port that was asked for
+/// survives the end of an association, see [`open`].
+fn reserve_ephemeral(request: &BindRequest) -> io::Result<(StdUdpSocket, SocketAddr)> {
+    let mut last = io::Error::from(Errno::EADDRINUSE);
+    for _ in 0..EPHEMERAL_ATTEMPTS {
+        let chosen = udp_socket(request, request.address)?.local_addr()?;
+        match reserve(request, chosen) {
+            Err(error) if error.kind() == io::ErrorKind::AddrInUse => last = error,
+            result => return result,
+        }
+    }
+    Err(last)
+}
+
+/// Binds, and connects the socket to itself: whoever else sends there gets ICMP port unreachable, and
+/// so ECONNREFUSED, as from a TCP port that nobody listens on.
+fn reserve(request: &BindRequest, address: SocketAddr) -> io::Result<(StdUdpSocket, SocketAddr)> {
+    let socket = udp_socket(request, address)?;
+    let mut itself = address;
+    if itself.ip().is_unspecified() {
+        itself.set_ip(match address {
+            SocketAddr::V4(_) => Ipv4Addr::LOCALHOST.into(),
+            SocketAddr::V6(_) => Ipv6Addr::LOCALHOST.into(),
+        });
+    }
+    if let Err(error) = socket.connect(itself) {
+        // A host without IPv6 loopback: the port is reserved, and merely silent.
+        tracing::debug!(%error, %address, "a bound port cannot refuse connections");
+    }
+    Ok((socket, address))
+}
+
+/// Lets a reserved socket hear everybody.
+///
+/// # Errors
+/// As connect(2).
+pub(super) fn open(socket: &StdUdpSocket) -> io::Result<()> {
+    Ok(disconnect(socket.as_fd())?)
+}
+
+fn udp_socket(request: &BindRequest, address: SocketAddr) -> io::Result<StdUdpSocket> {
+    let socket = Socket::new(Domain::for_address(address), Type::DGRAM, None)?;
+    if address.is_ipv6() {
+        socket.set_only_v6(request.v6_only)?;
+    }
+    if request.reuse_port {
+        socket.set_reuse_port(true)?;
+    }
+    socket.bind(&address.into())?;
+    Ok(socket.into())
 }
 
 #[cfg(test)]

@@ -21,6 +21,7 @@ use std::{
         Arc,
         atomic::{AtomicBool, AtomicU64, Ordering},
     },
+    time::Duration,
 };
 
 use bytes::{Buf, Bytes, BytesMut};
@@ -30,7 +31,10 @@ use nix::{
     sys::socket::{MsgFlags, Shutdown, recv, sendmsg, shutdown},
 };
 use quinn::{ReadError, RecvStream, SendStream, StoppedError, VarInt, WriteError};
-use tokio::io::{Interest, Ready, unix::AsyncFd};
+use tokio::{
+    io::{Interest, Ready, unix::AsyncFd},
+    time::Instant,
+};
 
 use super::{code, link::Share};
 use crate::{
@@ -50,6 +54,8 @@ const SMALL_READ: usize = 4 << 10;
 const LARGE_READ: usize = 256 << 10;
 /// Received pieces handed to the program in one system call; each is at most a datagram.
 const PIECES: usize = 64;
+/// net.ipv4.tcp_fin_timeout's default.
+const FIN_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// A connection while it is bridged.
 #[derive(Debug)]
@@ -113,14 +119,17 @@ impl Flow {
             .is_some_and(|events| events.contains(PollFlags::POLLHUP))
     }
 
-    /// Whether the program's close, which has just been seen, is a reset to the peer.
-    fn closes_by_reset(&self, events: &dyn Events) -> bool {
-        let unread =
-            get_option(self.end.as_fd(), libc::SOL_SOCKET, libc::SO_ERROR) == Ok(libc::ECONNRESET);
-        if unread || events.closing(self.id) == Closing::Abort {
+    /// What a hang-up means. AF_UNIX reports a close with data unread as an error, once.
+    fn closing(&self, events: &dyn Events) -> Closing {
+        let error = get_option(self.end.as_fd(), libc::SOL_SOCKET, libc::SO_ERROR);
+        if error == Ok(libc::ECONNRESET) {
             self.aborted.store(true, Ordering::Relaxed);
         }
-        self.aborted.load(Ordering::Relaxed)
+        if self.aborted.load(Ordering::Relaxed) {
+            Closing::Abort
+        } else {
+            events.closing(self.id)
+        }
     }
 
     /// Waits for a change that may make reading possible.
@@ -166,7 +175,7 @@ pub(super) async fn run(
     }
     // Until the peer has acknowledged everything, or wants no more.
     let _ = send.stopped().await;
-    if down == Ended::HungUp {
+    if up == Ended::HungUp || down == Ended::HungUp {
         events.closed(flow.id);
     } else {
         events.finished(flow.id);
@@ -194,7 +203,9 @@ async fn up(flow: &Flow, send: &mut SendStream, events: &dyn Events) -> Ended {
                 flow.sent.fetch_add(chunk.len() as u64, Ordering::Relaxed);
                 match send.write_chunk(chunk).await {
                     Ok(()) => {}
-                    Err(WriteError::Stopped(code)) => return stopped_by_peer(flow, code).await,
+                    Err(WriteError::Stopped(code)) => {
+                        return stopped_by_peer(flow, code, send, events).await;
+                    }
                     Err(WriteError::ConnectionLost(error)) => {
                         return Ended::Reset(code::lost(&error));
                     }
@@ -212,7 +223,7 @@ async fn up(flow: &Flow, send: &mut SendStream, events: &dyn Events) -> Ended {
                         return Ended::Reset(Errno::ECONNRESET);
                     },
                     result = &mut stopped => match result {
-                        Ok(Some(code)) => return stopped_by_peer(flow, code).await,
+                        Ok(Some(code)) => return stopped_by_peer(flow, code, send, events).await,
                         Ok(None) => return Ended::Finished,
                         Err(StoppedError::ConnectionLost(error)) => {
                             return Ended::Reset(code::lost(&error));
@@ -235,26 +246,29 @@ async fn up(flow: &Flow, send: &mut SendStream, events: &dyn Events) -> Ended {
 
 /// The program has shut down writing or closed: FIN, after all it wrote.
 fn end_of_program_data(flow: &Flow, send: &mut SendStream, events: &dyn Events) -> Ended {
-    let hung_up = flow.is_hung_up();
-    let after_fin = flow.fin_shown.load(Ordering::Relaxed);
+    let closing = flow.is_hung_up().then(|| flow.closing(events));
     // The other direction tells the peer of a reset by STOP_SENDING, so that the bytes before it
     // still arrive. Once that direction is over, only RESET_STREAM is left to say so.
-    if hung_up && after_fin && flow.closes_by_reset(events) {
+    if closing == Some(Closing::Abort) && flow.fin_shown.load(Ordering::Relaxed) {
         let _ = send.reset(code::RESET);
     } else {
         // Stopped meanwhile: the peer wants no more, and knows.
         let _ = send.finish();
     }
-    if hung_up && !after_fin {
-        Ended::HungUp
-    } else {
-        Ended::Finished
+    match closing {
+        Some(Closing::Orderly | Closing::Abort) => Ended::HungUp,
+        Some(Closing::Unknown) | None => Ended::Finished,
     }
 }
 
 /// The peer reads no more. After a reset the program must see one, once it has what was sent before.
 /// After a close TCP sends RST only when data arrives, so the program may still write once.
-async fn stopped_by_peer(flow: &Flow, code: VarInt) -> Ended {
+async fn stopped_by_peer(
+    flow: &Flow,
+    code: VarInt,
+    send: &mut SendStream,
+    events: &dyn Events,
+) -> Ended {
     if code != code::CLOSED {
         return Ended::Reset(Errno::ECONNRESET);
     }
@@ -262,8 +276,7 @@ async fn stopped_by_peer(flow: &Flow, code: VarInt) -> Ended {
         let mut byte = [0];
         let peek = MsgFlags::MSG_PEEK | MsgFlags::MSG_DONTWAIT;
         match recv(flow.end.as_raw_fd(), &mut byte, peek) {
-            Ok(0) if flow.fin_shown.load(Ordering::Relaxed) => return Ended::Finished,
-            Ok(0) | Err(Errno::ECONNRESET) => return Ended::HungUp,
+            Ok(0) | Err(Errno::ECONNRESET) => return end_of_program_data(flow, send, events),
             // tcp_reset in CLOSE_WAIT: EPIPE.
             Ok(_) => return Ended::Reset(Errno::EPIPE),
             Err(_) => {
@@ -278,22 +291,28 @@ async fn stopped_by_peer(flow: &Flow, code: VarInt) -> Ended {
 /// From the peer to the program.
 async fn down(flow: &Flow, recv: &mut RecvStream, events: &dyn Events) -> Ended {
     let mut pieces: [Bytes; PIECES] = std::array::from_fn(|_| Bytes::new());
+    let mut patience = Patience::WhileOpen;
     loop {
         let read = tokio::select! {
             biased;
             read = recv.read_chunks(&mut pieces) => read,
-            () = flow.hung_up() => return stop_sender(flow, recv, events),
+            () = patience.ends(flow) => match (flow.closing(events), &patience) {
+                (Closing::Unknown, Patience::WhileOpen) => {
+                    patience = Patience::Until(Instant::now() + FIN_TIMEOUT);
+                    continue;
+                }
+                (closing, _) => return stop_sender(recv, closing),
+            },
         };
         match read {
             Ok(Some(count)) => {
                 let bytes: usize = pieces[..count].iter().map(Bytes::len).sum();
                 flow.received.fetch_add(bytes as u64, Ordering::Relaxed);
-                if write_all(flow, &mut pieces[..count]).await == Ended::HungUp {
-                    return stop_sender(flow, recv, events);
-                }
+                write_all(flow, &mut pieces[..count]).await;
             }
             Ok(None) => {
                 flow.fin_shown.store(true, Ordering::Relaxed);
+                events.peer_finished(flow.id);
                 // FIN shows as a half-close, never as a hang-up: the program may go on writing.
                 let _ = shutdown(flow.end.as_raw_fd(), Shutdown::Write);
                 return Ended::Finished;
@@ -304,20 +323,44 @@ async fn down(flow: &Flow, recv: &mut RecvStream, events: &dyn Events) -> Ended 
     }
 }
 
+/// How long the peer's bytes are waited for.
+#[derive(Debug, Clone, Copy)]
+enum Patience {
+    /// As long as the program has not hung up.
+    WhileOpen,
+    /// The program has shut down both directions and may have closed: TCP waits for FIN no longer
+    /// than tcp_fin_timeout (tcp(7)).
+    Until(Instant),
+}
+
+impl Patience {
+    async fn ends(self, flow: &Flow) {
+        match self {
+            Self::WhileOpen => flow.hung_up().await,
+            Self::Until(deadline) => tokio::time::sleep_until(deadline).await,
+        }
+    }
+}
+
 /// The program has closed: it reads no more.
-fn stop_sender(flow: &Flow, recv: &mut RecvStream, events: &dyn Events) -> Ended {
-    let code = if flow.closes_by_reset(events) {
+fn stop_sender(recv: &mut RecvStream, closing: Closing) -> Ended {
+    let code = if closing == Closing::Abort {
         code::RESET
     } else {
         code::CLOSED
     };
     // Already at its end: the peer has said all.
     let _ = recv.stop(code);
-    Ended::HungUp
+    if closing == Closing::Unknown {
+        Ended::Finished
+    } else {
+        Ended::HungUp
+    }
 }
 
-/// Hands all pieces to the program, and leaves them empty.
-async fn write_all(flow: &Flow, pieces: &mut [Bytes]) -> Ended {
+/// Hands all pieces to the program, and leaves them empty. A program that reads no more, by
+/// shutdown(SHUT_RD) or close(2), gets nothing: the next turn finds out which.
+async fn write_all(flow: &Flow, pieces: &mut [Bytes]) {
     let mut first = 0;
     while first < pieces.len() {
         match write(flow, &pieces[first..]) {
@@ -336,15 +379,12 @@ async fn write_all(flow: &Flow, pieces: &mut [Bytes]) -> Ended {
             }
             Err(Errno::EAGAIN) => {
                 if flow.writable().await.is_err() {
-                    return Ended::HungUp;
+                    return;
                 }
             }
-            Err(_) if flow.is_hung_up() => return Ended::HungUp,
-            // shutdown(SHUT_RD): the program wants no more, but TCP keeps the connection.
-            Err(_) => break,
+            Err(_) => return,
         }
     }
-    Ended::Finished
 }
 
 fn write(flow: &Flow, pieces: &[Bytes]) -> nix::Result<usize> {

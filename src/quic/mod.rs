@@ -214,14 +214,11 @@ impl Transport for Quic {
     }
 
     fn unlisten(&self, id: SocketId) {
-        let mut bindings = self.bindings();
-        let Some(binding) = bindings.of(id) else {
-            return;
-        };
-        binding.listeners.remove(&id);
-        if let Some(server) = binding.server.clone()
+        let unlistened = self.bindings().unlisten(id);
+        if let Some((address, server)) = unlistened
             && server.remove(id)
         {
+            self.pool.retire(address);
             self.shared.handle.spawn(async move { server.go_away() });
         }
     }
@@ -268,7 +265,6 @@ impl Transport for Quic {
         }
         let orphaned = self.bindings().release(id);
         if let Some((address, server)) = orphaned {
-            server.remove(id);
             self.wind_down(address, server);
         }
     }

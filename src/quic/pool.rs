@@ -86,6 +86,25 @@ impl Pool {
         slot.clone()
     }
 
+    /// Retires the links to an address of this host whose last listener has just closed. Its server
+    /// says the same to each client, but a program's own next connect(2) comes before that.
+    pub(super) fn retire(&self, closed: SocketAddr) {
+        let slots = self.slots.lock().unwrap_or_else(PoisonError::into_inner);
+        for (key, slot) in slots.iter() {
+            let same_host = closed.ip() == key.peer.ip() || closed.ip().is_unspecified();
+            if same_host
+                && closed.port() == key.peer.port()
+                && let Some(Ok(link)) = &*slot.borrow()
+                && link
+                    .connection
+                    .local_ip()
+                    .is_none_or(|ip| ip == key.peer.ip())
+            {
+                link.retire();
+            }
+        }
+    }
+
     /// Removes a link from the pool, unless another has taken its place.
     fn forget(&self, key: Key, link: &Arc<Link>) {
         let mut slots = self.slots.lock().unwrap_or_else(PoisonError::into_inner);

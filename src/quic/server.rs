@@ -14,7 +14,7 @@ use quinn::{
 };
 
 use super::{
-    Shared, code, config,
+    Shared, bindings, code, config,
     link::{Link, Share},
     preface::{LENGTH_BYTES, Preface},
     route,
@@ -65,6 +65,7 @@ impl Server {
         shared: &Arc<Shared>,
     ) -> Result<Arc<Self>, ServerError> {
         let crypto = QuicServerConfig::try_from(trust.server_config()?)?;
+        bindings::open(&socket)?;
         let config = ServerConfig::with_crypto(Arc::new(crypto));
         // A restarted listener with the same identity knows the connections of its predecessor for
         // what they are, and resets them (RFC 9000 section 10.3).

@@ -4,7 +4,7 @@
 
 use std::{
     net::SocketAddr,
-    os::fd::{AsFd, OwnedFd},
+    os::fd::{AsFd, BorrowedFd, OwnedFd},
 };
 
 use nix::errno::Errno;
@@ -23,7 +23,6 @@ use crate::emul::{
     self,
     accept::Record,
     address,
-    getsockopt::OptionValue,
     options::name,
     outcome::{Answer, Injection, Origin, Outcome, Wait},
     socket::{Socket, SocketId, State},
@@ -175,16 +174,26 @@ fn connect(supervisor: &Supervisor, call: &Call<'_>) -> Answer {
         let entry = table.get(id).ok_or(Errno::EBADF)?;
         let (limits, transport) = (&supervisor.limits, supervisor.transport());
         let socket = &mut entry.socket;
-        let answer = emul::connect::connect(socket, id, &peer, nonblocking, limits, transport);
-        match answer {
-            Ok(Outcome::Park(wait)) => {
-                let timeout = SockRef::from(&end).write_timeout().unwrap_or(None);
-                table
-                    .parked
-                    .push(Parked::new(call.trapped, id, wait, end, timeout));
+        let again = matches!(socket.state, State::Connecting { .. });
+        if matches!(socket.state, State::Failed { reported: false }) {
+            // What read(2) or write(2) has told is not told again.
+            let pairs = pair::take_error(end.as_fd());
+            if pairs == 0 {
+                socket.error = None;
             }
-            Err(_) if matches!(entry.end, End::Closed) => pair::clear_error(end.as_fd()),
-            _ => {}
+        }
+        let answer = emul::connect::connect(socket, id, &peer, nonblocking, limits, transport);
+        if let Ok(Outcome::Park(wait)) = answer {
+            // __inet_stream_connect keeps the errno of the state it found while it waits.
+            let timed_out = if again {
+                Errno::EALREADY
+            } else {
+                Errno::EINPROGRESS
+            };
+            let timeout = SockRef::from(&end).write_timeout().unwrap_or(None);
+            table
+                .parked
+                .push(Parked::new(call.trapped, id, wait, end, timeout, timed_out));
         }
         answer
     })
@@ -236,13 +245,13 @@ fn accept(supervisor: &Supervisor, call: &Call<'_>) -> Answer {
         emul::accept::check_flags(flags)?;
         emul::accept::check(&table.get(id).ok_or(Errno::EBADF)?.socket)?;
         if let Some((record, connection)) = table.dequeue(id, end.as_fd()) {
-            return accepted(call, id, &record, connection);
+            return accepted(call, id, &record, connection, end.as_fd());
         }
         if pair::is_nonblocking(end.as_fd())? {
             return Err(Errno::EAGAIN);
         }
         let timeout = SockRef::from(&end).read_timeout().unwrap_or(None);
-        let parked = Parked::new(call.trapped, id, Wait::Accept, end, timeout);
+        let parked = Parked::new(call.trapped, id, Wait::Accept, end, timeout, Errno::EAGAIN);
         table.parked.push(parked);
         Ok(Outcome::Park(Wait::Accept))
     })
@@ -262,8 +271,10 @@ pub(super) fn accepted(
     listener: SocketId,
     record: &Record,
     connection: OwnedFd,
+    listening: BorrowedFd<'_>,
 ) -> Answer {
     let flags = accept_flags(call);
+    pair::inherit_options(listening, connection.as_fd());
     if !call.pointer(1).is_null() {
         write_address(call, &record.peer)?;
     }
@@ -348,16 +359,16 @@ fn getsockopt(supervisor: &Supervisor, call: &Call<'_>) -> Answer {
         }
         let option = (call.int(1), call.int(2));
         let (limits, transport) = (&supervisor.limits, supervisor.transport());
-        match emul::getsockopt::getsockopt(&mut entry.socket, id, option, limits, transport)? {
-            OptionValue::Native(reason) => Ok(Outcome::Native(reason)),
-            OptionValue::Bytes(bytes) => {
-                if option == (libc::SOL_SOCKET, libc::SO_ERROR) {
-                    pair::clear_error(end.as_fd());
-                }
-                write_value(call, call.pointer(3), call.pointer(4), &bytes, false)?;
-                Ok(Outcome::Value(0))
-            }
-        }
+        let bytes = if option == (libc::SOL_SOCKET, libc::SO_ERROR) {
+            let pairs = pair::take_error(end.as_fd());
+            emul::getsockopt::take_error(&mut entry.socket, pairs)
+                .to_ne_bytes()
+                .to_vec()
+        } else {
+            emul::getsockopt::getsockopt(&entry.socket, id, option, limits, transport)?
+        };
+        write_value(call, call.pointer(3), call.pointer(4), &bytes, false)?;
+        Ok(Outcome::Value(0))
     })
 }
 

@@ -105,8 +105,18 @@ impl Events for Supervisor {
     fn closing(&self, id: SocketId) -> Closing {
         let mut table = self.table();
         match table.get(id) {
-            Some(entry) if entry.unaccepted || aborts_on_close(&entry.socket) => Closing::Abort,
+            Some(Entry {
+                unaccepted: true, ..
+            }) => Closing::Abort,
+            Some(entry) if entry.socket.hangs_up_while_open() => Closing::Unknown,
+            Some(entry) if aborts_on_close(&entry.socket) => Closing::Abort,
             _ => Closing::Orderly,
+        }
+    }
+
+    fn peer_finished(&self, id: SocketId) {
+        if let Some(entry) = self.table().get(id) {
+            entry.socket.ends.peer_finished = true;
         }
     }
 
@@ -116,7 +126,11 @@ impl Events for Supervisor {
             entry.socket.reset(error);
         }
         table.take_end(id, End::Closed);
-        pair::show_reset(|| program_end(&mut table, id), end);
+        if error == Errno::EPIPE {
+            pair::show_broken(end);
+        } else {
+            pair::show_reset(|| program_end(&mut table, id), end);
+        }
     }
 
     fn finished(&self, id: SocketId) {
@@ -152,7 +166,7 @@ impl Supervisor {
                 return;
             };
             let call = parked.call(&self.listener);
-            let answer = accepted(&call, listener, &record, connection);
+            let answer = accepted(&call, listener, &record, connection, parked.end.as_fd());
             self.answer_parked(table, &parked, answer);
         }
     }

@@ -127,6 +127,8 @@ impl Supervisor {
                 Err(Errno::EINTR) => 0,
                 result => result?,
             };
+            // Calls come last: what a program closed before its call is to be known then.
+            events[..count].sort_by_key(|event| event.data() == tag::LISTENER);
             for event in &events[..count] {
                 match event.data() {
                     tag::LISTENER if event.events().contains(EpollFlags::EPOLLIN) => self.receive(),

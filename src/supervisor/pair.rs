@@ -15,6 +15,8 @@ use nix::{
     },
 };
 
+use socket2::SockRef;
+
 use crate::sys::socket::{get_option, set_option};
 
 /// Bytes each filler write tries to place: the most that AF_UNIX puts into one buffer at the
@@ -131,10 +133,46 @@ pub(crate) fn show_reset(program: impl FnOnce() -> Option<OwnedFd>, ours: OwnedF
     drop(ours);
 }
 
+/// Shows that the peer has closed and wants no more: reads find the end, writes get EPIPE. What the
+/// program wrote meanwhile is dropped, as TCP drops it.
+pub(crate) fn show_broken(ours: OwnedFd) {
+    let mut sink = [0; FILLER.len()];
+    while matches!(
+        recv(ours.as_raw_fd(), &mut sink, MsgFlags::MSG_DONTWAIT),
+        Ok(1..)
+    ) {}
+    drop(ours);
+}
+
+/// Takes the pair's own pending error (0 if there is none), which stands for one of the socket's.
+pub(crate) fn take_error(end: BorrowedFd<'_>) -> i32 {
+    get_option(end, libc::SOL_SOCKET, libc::SO_ERROR).unwrap_or(0)
+}
+
 /// Gives an end the buffer that bulk data needs. A failure costs speed alone.
 pub(crate) fn widen(end: BorrowedFd<'_>) {
     if let Err(error) = set_option(end, libc::SOL_SOCKET, libc::SO_SNDBUF, BULK_BUFFER) {
         tracing::debug!(%error, "SO_SNDBUF of a socketpair");
+    }
+}
+
+/// Gives an accepted connection the options of its listener that the kernel itself keeps for the pair.
+pub(crate) fn inherit_options(listener: BorrowedFd<'_>, connection: BorrowedFd<'_>) {
+    let (from, to) = (SockRef::from(&listener), SockRef::from(&connection));
+    let inherited = (|| {
+        if from.keepalive()? {
+            to.set_keepalive(true)?;
+        }
+        if let Some(timeout) = from.read_timeout()? {
+            to.set_read_timeout(Some(timeout))?;
+        }
+        if let Some(timeout) = from.write_timeout()? {
+            to.set_write_timeout(Some(timeout))?;
+        }
+        Ok::<_, std::io::Error>(())
+    })();
+    if let Err(error) = inherited {
+        tracing::debug!(%error, "an option of the listener was not inherited");
     }
 }
 
@@ -157,34 +195,31 @@ pub(crate) fn set_nonblocking(end: BorrowedFd<'_>, on: bool) -> Result<(), Errno
     fcntl(end, FcntlArg::F_SETFL(flags)).map(drop)
 }
 
-/// Takes the pair's own pending error, so that SO_ERROR does not tell a second one.
-pub(crate) fn clear_error(end: BorrowedFd<'_>) {
-    if let Err(error) = get_option(end, libc::SOL_SOCKET, libc::SO_ERROR) {
-        tracing::debug!(%error, "SO_ERROR of a socketpair");
-    }
-}
-
 #[cfg(test)]
 mod tests {
-    use nix::{
-        poll::{PollFd, PollFlags, PollTimeout, poll},
-        sys::socket::shutdown,
+    use nix::sys::{
+        epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout},
+        socket::shutdown,
     };
 
     use super::*;
 
-    fn readiness(end: &OwnedFd) -> PollFlags {
-        let wanted = PollFlags::POLLIN | PollFlags::POLLOUT | PollFlags::POLLRDHUP;
-        let mut fds = [PollFd::new(end.as_fd(), wanted)];
-        poll(&mut fds, PollTimeout::ZERO).unwrap();
-        fds[0].revents().unwrap()
+    fn readiness(end: &OwnedFd) -> EpollFlags {
+        let epoll = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC).unwrap();
+        let wanted = EpollFlags::EPOLLIN | EpollFlags::EPOLLOUT | EpollFlags::EPOLLRDHUP;
+        epoll.add(end, EpollEvent::new(wanted, 0)).unwrap();
+        let mut events = [EpollEvent::empty()];
+        match epoll.wait(&mut events, EpollTimeout::ZERO).unwrap() {
+            0 => EpollFlags::empty(),
+            _ => events[0].events(),
+        }
     }
 
     #[test]
     fn an_unconnected_end_is_not_ready_and_takes_nothing() {
         let pair = unconnected(true).unwrap();
         assert!(pair.filler >= 513);
-        assert_eq!(readiness(&pair.program), PollFlags::empty());
+        assert_eq!(readiness(&pair.program), EpollFlags::empty());
         let sent = send(pair.program.as_raw_fd(), b"x", MsgFlags::MSG_DONTWAIT);
         assert_eq!(sent, Err(Errno::EAGAIN));
     }
@@ -193,7 +228,7 @@ mod tests {
     fn a_connected_end_is_writable_and_carries_bytes() {
         let pair = unconnected(true).unwrap();
         show_connected(Some(pair.program.as_fd()), pair.ours.as_fd(), pair.filler);
-        assert_eq!(readiness(&pair.program), PollFlags::POLLOUT);
+        assert_eq!(readiness(&pair.program), EpollFlags::EPOLLOUT);
         send(pair.program.as_raw_fd(), b"hello", MsgFlags::empty()).unwrap();
         let mut bytes = [0; 16];
         assert_eq!(
@@ -206,10 +241,10 @@ mod tests {
     fn a_failed_attempt_hangs_up_with_an_error() {
         let pair = unconnected(true).unwrap();
         drop(pair.ours);
-        let expected = PollFlags::POLLERR | PollFlags::POLLHUP;
+        let expected = EpollFlags::EPOLLERR | EpollFlags::EPOLLHUP;
         assert!(readiness(&pair.program).contains(expected));
-        clear_error(pair.program.as_fd());
-        assert!(!readiness(&pair.program).contains(PollFlags::POLLERR));
+        assert_eq!(take_error(pair.program.as_fd()), libc::ECONNRESET);
+        assert!(!readiness(&pair.program).contains(EpollFlags::EPOLLERR));
     }
 
     #[test]
@@ -230,7 +265,7 @@ mod tests {
     fn a_half_close_shows_as_tcp_shows_it() {
         let pair = connected().unwrap();
         shutdown(pair.ours.as_raw_fd(), nix::sys::socket::Shutdown::Write).unwrap();
-        let expected = PollFlags::POLLIN | PollFlags::POLLOUT | PollFlags::POLLRDHUP;
+        let expected = EpollFlags::EPOLLIN | EpollFlags::EPOLLOUT | EpollFlags::EPOLLRDHUP;
         assert_eq!(readiness(&pair.program), expected);
     }
 }

@@ -41,6 +41,8 @@ pub(super) struct Parked {
     pub(super) end: OwnedFd,
     /// When SO_RCVTIMEO or SO_SNDTIMEO ends it.
     deadline: Option<Instant>,
+    /// What the call then fails with.
+    timed_out: Errno,
     next_look: Instant,
     interval: Duration,
 }
@@ -61,13 +63,14 @@ pub(super) enum Interrupted {
 }
 
 impl Parked {
-    /// A call that begins to wait now, for at most `timeout`.
+    /// A call that begins to wait now, for at most `timeout`, and fails with `timed_out` then.
     pub(super) fn new(
         trapped: Trapped,
         socket: SocketId,
         wait: Wait,
         end: OwnedFd,
         timeout: Option<Duration>,
+        timed_out: Errno,
     ) -> Self {
         let now = Instant::now();
         Self {
@@ -76,6 +79,7 @@ impl Parked {
             wait,
             end,
             deadline: timeout.map(|timeout| now + timeout),
+            timed_out,
             next_look: now + FIRST_LOOK,
             interval: FIRST_LOOK,
         }
@@ -111,10 +115,7 @@ impl Parked {
             Interrupted::Gone | Interrupted::Signal { restartable: true } => None,
             Interrupted::Signal { restartable: false } => Some(Err(Errno::EINTR)),
             // socket(7), SO_RCVTIMEO and SO_SNDTIMEO.
-            Interrupted::TimedOut => Some(Err(match self.wait {
-                Wait::Accept => Errno::EAGAIN,
-                Wait::Connect => Errno::EINPROGRESS,
-            })),
+            Interrupted::TimedOut => Some(Err(self.timed_out)),
         }
     }
 

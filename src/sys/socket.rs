@@ -69,6 +69,24 @@ fn close_rights(message: &libc::msghdr) {
     }
 }
 
+/// Dissolves the association that connect(2) made on a datagram socket.
+///
+/// # Errors
+/// As connect(2) with AF_UNSPEC.
+pub(crate) fn disconnect(fd: BorrowedFd<'_>) -> nix::Result<()> {
+    // SAFETY: all-zero is a valid sockaddr of family AF_UNSPEC.
+    let unspecified: libc::sockaddr = unsafe { mem::zeroed() };
+    // SAFETY: the kernel reads the struct, which outlives the call.
+    check(libc::c_long::from(unsafe {
+        libc::connect(
+            fd.as_raw_fd(),
+            &raw const unspecified,
+            mem::size_of_val(&unspecified) as libc::socklen_t,
+        )
+    }))
+    .map(drop)
+}
+
 /// Sets an integer socket option that no library wraps.
 ///
 /// # Errors

@@ -1,0 +1,100 @@
+//! The supervisor dies; quicwrap in quicwrap; kernels and settings that do not do.
+
+use nix::sys::signal::{Signal, kill};
+
+use crate::common::command::QUICWRAP;
+use crate::common::{Sandbox, running::children, tools::need};
+use crate::script;
+
+#[test]
+fn nested() {
+    wrapped_only!();
+    let sandbox = Sandbox::new();
+    let inner = sandbox.wrap(QUICWRAP).args(["--", "true"]);
+    inner.run().exits(125).stderr_has("already wrapped");
+    // Also from deeper within.
+    let deeper = sandbox
+        .wrap(need("sh"))
+        .args(["-c", &format!("({QUICWRAP} -- true); exit $?")]);
+    deeper.run().exits(125).stderr_has("already wrapped");
+}
+
+/// Kills the supervisor of a program that waits in `how`; returns what the program then says.
+fn orphaned(how: &str) -> String {
+    let sandbox = Sandbox::new();
+    let mut program = script(&sandbox, "orphan.py").arg(how).piped().spawn();
+    program.wait_stdout("ready");
+    let inner = children(program.pid());
+    let [supervisor] = inner[..] else {
+        panic!("front's children: {inner:?}")
+    };
+    kill(supervisor, Signal::SIGKILL).expect("the supervisor runs");
+    program.wait_stderr("supervisor");
+    program.send("go\n");
+    let done = program.finish().exits(3);
+    done.text()
+        .trim_start_matches("ready\n")
+        .trim_end()
+        .to_owned()
+}
+
+#[test]
+fn supervisor_killed() {
+    wrapped_only!();
+    // seccomp_unotify(2): without a supervisor trapped calls fail with ENOSYS.
+    assert_eq!(orphaned("socket"), "failed ENOSYS");
+}
+
+#[test]
+fn supervisor_killed_during_accept() {
+    wrapped_only!();
+    assert_eq!(orphaned("accept"), "failed ENOSYS");
+}
+
+#[test]
+fn supervisor_killed_during_recv() {
+    wrapped_only!();
+    let outcome = orphaned("recv");
+    assert!(
+        ["end", "failed ECONNRESET"].contains(&outcome.as_str()),
+        "{outcome}"
+    );
+}
+
+/// The peer of a program whose supervisor died gets an end or a reset; it does not wait for ever.
+#[test]
+fn the_peer_of_a_dead_supervisor() {
+    wrapped_only!();
+    let sandbox = Sandbox::new();
+    let port = crate::common::net::free_port().to_string();
+    let mut server = sandbox
+        .wrap(need("nc.openbsd"))
+        .args(["-v", "-l", "127.0.0.1", &port])
+        .spawn();
+    server.wait_stderr("Listening on");
+    let short = sandbox
+        .wrap(need("nc.openbsd"))
+        .option("--idle-timeout")
+        .option("3");
+    let mut client = short.args(["-v", "127.0.0.1", &port]).piped().spawn();
+    client.send("hello");
+    server.wait_stdout("hello");
+    let supervisors = children(server.pid());
+    kill(supervisors[0], Signal::SIGKILL).expect("the supervisor runs");
+    // Any way of ending will do: it must not hang.
+    client.finish();
+}
+
+#[test]
+fn an_unusable_state_directory() {
+    wrapped_only!();
+    let sandbox = Sandbox::new();
+    let file = sandbox.file("not-a-directory", "");
+    let done = sandbox
+        .wrap(need("nc.openbsd"))
+        .state(&file)
+        .args(["-l", "127.0.0.1", "0"])
+        .run();
+    assert_ne!(done.status.code(), Some(0));
+    done.stderr_has("not-a-directory");
+}

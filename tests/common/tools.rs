@@ -1,0 +1,108 @@
+//! The programs the tests use, and small files.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::OnceLock;
+
+/// Programs and the Debian package each comes from. `tests/install-packages.sh` installs them all.
+const PACKAGES: &[(&str, &str)] = &[
+    ("bash", "bash"),
+    ("cc", "gcc"),
+    ("curl", "curl"),
+    ("diff", "diffutils"),
+    ("echo", "coreutils"),
+    ("expect", "expect"),
+    ("go", "golang-go"),
+    ("id", "coreutils"),
+    ("ip", "iproute2"),
+    ("iperf3", "iperf3"),
+    ("musl-gcc", "musl-tools"),
+    ("nc.openbsd", "netcat-openbsd"),
+    ("nginx", "nginx-light"),
+    ("printf", "coreutils"),
+    ("python3", "python3"),
+    ("redis-benchmark", "redis-tools"),
+    ("redis-cli", "redis-tools"),
+    ("redis-server", "redis-server"),
+    ("scp", "openssh-client"),
+    ("script", "bsdutils"),
+    ("setpriv", "util-linux"),
+    ("sh", "dash"),
+    ("sha256sum", "coreutils"),
+    ("ssh", "openssh-client"),
+    ("ssh-keygen", "openssh-client"),
+    ("sshd", "openssh-server"),
+    ("telnet", "inetutils-telnet"),
+    ("true", "coreutils"),
+    ("tshark", "tshark"),
+    ("unshare", "util-linux"),
+];
+
+/// Path of a program, or a failure that says what to install. A test is never skipped for want of a program.
+pub(crate) fn need(program: &str) -> PathBuf {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let system = ["/usr/sbin", "/sbin", "/usr/bin", "/bin"].map(PathBuf::from);
+    let found = std::env::split_paths(&path)
+        .chain(system)
+        .map(|d| d.join(program))
+        .find(|p| p.is_file());
+    found.unwrap_or_else(|| {
+        let package = PACKAGES
+            .iter()
+            .find(|(name, _)| *name == program)
+            .map_or("?", |(_, package)| package);
+        panic!("{program} is not installed: apt-get install {package} (or run tests/install-packages.sh)")
+    })
+}
+
+/// The Python interpreter itself rather than a version manager's script of that name.
+pub(crate) fn python() -> &'static Path {
+    static PATH: OnceLock<PathBuf> = OnceLock::new();
+    PATH.get_or_init(|| {
+        let system = PathBuf::from("/usr/bin/python3");
+        if system.is_file() {
+            return system;
+        }
+        let asked = Command::new(need("python3"))
+            .args(["-c", "import sys; print(sys.executable)"])
+            .output();
+        let text = String::from_utf8(asked.expect("python3 runs").stdout).expect("a path");
+        PathBuf::from(text.trim())
+    })
+}
+
+/// SHA-256 of a file, in hex.
+pub(crate) fn sha256(file: &Path) -> String {
+    let sum = Command::new(need("sha256sum"))
+        .arg(file)
+        .output()
+        .expect("sha256sum runs");
+    assert!(
+        sum.status.success(),
+        "sha256sum {}: {}",
+        file.display(),
+        String::from_utf8_lossy(&sum.stderr)
+    );
+    let text = String::from_utf8(sum.stdout).expect("hex");
+    text.split_whitespace().next().expect("a sum").to_owned()
+}
+
+/// Fills a file with `size` bytes that do not repeat and do not compress, the same ones for the same seed.
+pub(crate) fn random_file(path: &Path, size: usize, seed: u64) {
+    std::fs::write(path, random_bytes(size, seed))
+        .unwrap_or_else(|e| panic!("{}: {e}", path.display()));
+}
+
+/// xorshift64*: reproducible, and fast enough for 200 MB in an unoptimised build.
+pub(crate) fn random_bytes(size: usize, seed: u64) -> Vec<u8> {
+    let mut state = seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1;
+    let mut bytes = Vec::with_capacity(size + 8);
+    while bytes.len() < size {
+        state ^= state >> 12;
+        state ^= state << 25;
+        state ^= state >> 27;
+        bytes.extend_from_slice(&state.wrapping_mul(0x2545_F491_4F6C_DD1D).to_le_bytes());
+    }
+    bytes.truncate(size);
+    bytes
+}

@@ -1,0 +1,53 @@
+#!/bin/sh
+# Installs the Debian packages whose programs the tests run, if any is missing. Needs root or sudo; starts no
+# service. Safe to run again, and quick when there is nothing to do.
+set -eu
+
+# program:package, as in tests/common/tools.rs
+programs="bash:bash cc:gcc curl:curl diff:diffutils expect:expect go:golang-go ip:iproute2 iperf3:iperf3
+musl-gcc:musl-tools nc.openbsd:netcat-openbsd nginx:nginx-light python3:python3 redis-benchmark:redis-tools
+redis-cli:redis-tools redis-server:redis-server scp:openssh-client script:bsdutils setpriv:util-linux
+sha256sum:coreutils ssh:openssh-client ssh-keygen:openssh-client sshd:openssh-server stunnel4:stunnel4
+telnet:inetutils-telnet tshark:tshark unshare:util-linux"
+
+# Headers and static libraries for the probes.
+files="/usr/include/stdio.h:libc6-dev /usr/include/linux/io_uring.h:linux-libc-dev"
+
+PATH="$PATH:/usr/local/sbin:/usr/sbin:/sbin"
+missing=""
+for pair in $programs; do
+    command -v "${pair%%:*}" > /dev/null || missing="$missing ${pair#*:}"
+done
+for pair in $files; do
+    [ -e "${pair%%:*}" ] || missing="$missing ${pair#*:}"
+done
+[ -n "$missing" ] || exit 0
+
+if [ "$(id -u)" -eq 0 ]; then
+    as_root=""
+elif command -v sudo > /dev/null; then
+    as_root="sudo"
+else
+    echo "tests/install-packages.sh: the tests need$missing; install them as root, or install sudo" >&2
+    exit 1
+fi
+if ! command -v apt-get > /dev/null; then
+    echo "tests/install-packages.sh: the tests need$missing; there is no apt-get here to install them with" >&2
+    exit 1
+fi
+
+# Debian starts services when it installs them, unless this program says no.
+policy=/usr/sbin/policy-rc.d
+if [ ! -e "$policy" ]; then
+    trap '$as_root rm -f "$policy"' EXIT
+    trap 'exit 1' HUP INT TERM
+    printf '#!/bin/sh\nexit 101\n' | $as_root tee "$policy" > /dev/null
+    $as_root chmod 755 "$policy"
+fi
+
+install() {
+    # shellcheck disable=SC2086 # a list of words
+    $as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends $missing
+}
+# The package lists may be there and recent; refresh them only if not.
+install || { $as_root apt-get update && install; }

@@ -1,0 +1,29 @@
+// read(2) and write(2) take the error of a refused non-blocking connect.
+// gap: The errno of read and write after a failure
+#include "probe.h"
+
+static int refused(struct sockaddr_in *closed) {
+    int c = (int)MUST(socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK, 0));
+    errno = 0;
+    int r = connect(c, (struct sockaddr *)closed, sizeof *closed);
+    /* On loopback the answer may be there before connect returns. */
+    printf("connect: %s\n", r < 0 && (errno == EINPROGRESS || errno == ECONNREFUSED) ? "in progress or refused" : "?");
+    return c;
+}
+
+int main(void) {
+    int holder;
+    struct sockaddr_in closed = v4(closed_port(&holder));
+
+    int d = refused(&closed);
+    settle(d, POLLERR);
+    T(send(d, "x", 1, MSG_NOSIGNAL));
+    show_error("after write", d);
+
+    int e = refused(&closed);
+    settle(e, POLLERR);
+    T(read(e, &closed, 1));
+    show_error("after read", e);
+
+    return 0;
+}

@@ -1,0 +1,30 @@
+//! Real programs over QUIC, both ends wrapped, each in a quicwrap of its own.
+//!
+//! With `QUICWRAP_TEST_NATIVE=1` the same tests run on plain TCP and must pass too, except those of
+//! `proof.rs`, which then have nothing to prove and return at once.
+
+#[path = "../common/mod.rs"]
+mod common;
+
+mod curl;
+mod go;
+mod iperf3;
+mod netcat;
+mod nginx;
+mod proof;
+mod python;
+mod redis;
+mod ssh;
+mod static_c;
+mod telnet;
+
+use std::path::{Path, PathBuf};
+
+/// Where the sources of the small programs are.
+fn source_dir() -> PathBuf {
+    Path::new(file!())
+        .parent()
+        .expect("a directory")
+        .canonicalize()
+        .expect("the tests' sources")
+}
