@@ -16,7 +16,7 @@ use nix::{
         signalfd::{SfdFlags, SignalFd},
         wait::{WaitPidFlag, WaitStatus, waitpid},
     },
-    unistd::{Pid, getpgid, getpgrp},
+    unistd::{Pid, getpgid, getpgrp, getpid, getsid},
 };
 use pidfd::PidFd;
 
@@ -94,6 +94,8 @@ impl Others {
             Ok(Signal::SIGCONT) => {}
             // The terminal signals the whole group, and what the program's own processes send to
             // their group has reached the target as well.
+            // But a hang-up is told to the session's leader alone.
+            Ok(Signal::SIGHUP) if getsid(None) == Ok(getpid()) => {}
             _ if signal.ssi_code == libc::SI_KERNEL || self.is_of_the_program(signal) => return,
             _ => {}
         }

@@ -36,7 +36,7 @@ use crate::{
         Quic,
         trust::{Trust, TrustError},
     },
-    supervisor::{Front, Supervisor, TargetStatus, filter, limits},
+    supervisor::{Front, Hooks, Supervisor, TargetStatus, filter, limits},
     sys::{
         fd::receive_with_fd,
         process::{Fork, fork},
@@ -161,8 +161,16 @@ fn serve(
         target,
         linger: plan.options.linger(),
     };
-    supervisor.run(front, &|| quic.drain(), &release_standard_error)?;
+    let hooks = Hooks {
+        begin_drain: &|| quic.drain(),
+        released: &release_standard_error,
+    };
+    let farewell = supervisor.run(front, hooks)?;
     quic.finish(thread);
+    // Only now may the caller start a successor: the ports are free.
+    if let Some(farewell) = farewell {
+        farewell.send();
+    }
     Ok(0)
 }
 

@@ -218,18 +218,14 @@ impl Pool {
         Ok(endpoint)
     }
 
-    /// Closes all links and waits until the peers were told.
-    pub(super) async fn close(&self) {
-        let endpoints: Vec<_> = {
-            let mut endpoints = self
-                .endpoints
-                .lock()
-                .unwrap_or_else(PoisonError::into_inner);
-            endpoints.drain().map(|(_, endpoint)| endpoint).collect()
-        };
-        for endpoint in endpoints {
+    /// Closes all links.
+    pub(super) fn close(&self) {
+        let endpoints = self
+            .endpoints
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        for endpoint in endpoints.values() {
             endpoint.close(code::CLOSED, b"the program has ended");
-            endpoint.wait_idle().await;
         }
     }
 }

@@ -79,28 +79,47 @@ pub(crate) struct Front {
     pub(crate) linger: Duration,
 }
 
+/// The front process is still to be told that the target has ended.
+#[derive(Debug)]
+pub(crate) struct Farewell {
+    channel: UnixStream,
+    code: u8,
+}
+
+impl Farewell {
+    /// Lets the front process go.
+    pub(crate) fn send(mut self) {
+        tell(&mut self.channel, TargetStatus::Ended(self.code));
+    }
+}
+
+/// What the network and the launcher do for the loop.
+pub(crate) struct Hooks<'a> {
+    /// Asks the network to call `Events::drained` once all that closed sockets hold is delivered.
+    pub(crate) begin_drain: &'a dyn Fn(),
+    /// The front process has been let go while tasks remain.
+    pub(crate) released: &'a dyn Fn(),
+}
+
 /// What the loop keeps beside the shared state.
 struct Processes<'a> {
     front: Front,
+    hooks: Hooks<'a>,
     ended: Option<u8>,
+    /// When the front process is let go even if not all is delivered.
     release_at: Option<Instant>,
-    begin_drain: &'a dyn Fn(),
-    on_release: &'a dyn Fn(),
+    /// No task with the filter is left.
+    all_gone: bool,
 }
 
 impl Supervisor {
-    /// Serves until the last wrapped task has gone. `begin_drain` asks the network to call
-    /// `Events::drained` once all that closed sockets hold is delivered; `on_release` runs when the
-    /// front process has been let go while tasks remain.
+    /// Serves until the last wrapped task has gone and what it wrote is delivered. The front process
+    /// is told at once when the target has ended while other tasks remain; otherwise by the result,
+    /// when the target's ports are free again.
     ///
     /// # Errors
     /// Of the loop's own descriptors: EMFILE, ENOMEM.
-    pub(crate) fn run(
-        &self,
-        front: Front,
-        begin_drain: &dyn Fn(),
-        on_release: &dyn Fn(),
-    ) -> nix::Result<()> {
+    pub(crate) fn run(&self, front: Front, hooks: Hooks<'_>) -> nix::Result<Option<Farewell>> {
         let children = child_signals()?;
         let readable = |tag| EpollEvent::new(EpollFlags::EPOLLIN, tag);
         self.epoll.add(&self.listener, readable(tag::LISTENER))?;
@@ -112,56 +131,69 @@ impl Supervisor {
         }
         let mut processes = Processes {
             front,
+            hooks,
             ended: None,
             release_at: None,
-            begin_drain,
-            on_release,
+            all_gone: false,
         };
         // The target may have ended before the signal descriptor existed.
         processes.reap();
-        let mut all_gone = false;
         let mut next_sweep = Instant::now() + SWEEP_INTERVAL;
         loop {
-            let mut events = [EpollEvent::empty(); BATCH];
-            let count = match self.epoll.wait(&mut events, self.timeout(&processes)) {
-                Err(Errno::EINTR) => 0,
-                result => result?,
-            };
-            // Calls come last: what a program closed before its call is to be known then.
-            events[..count].sort_by_key(|event| event.data() == tag::LISTENER);
-            for event in &events[..count] {
-                match event.data() {
-                    tag::LISTENER if event.events().contains(EpollFlags::EPOLLIN) => self.receive(),
-                    tag::LISTENER => {
-                        // No task with the filter is left, not even the target.
-                        self.epoll.delete(&self.listener)?;
-                        processes.wait_for_target();
-                        all_gone = true;
-                    }
-                    tag::CHILDREN => {
-                        while matches!(children.read_signal(), Ok(Some(_))) {}
-                        processes.reap();
-                    }
-                    tag::FRONT => processes.front_died(self),
-                    tag::DRAINED => {
-                        let _ = self.drained.read();
-                        processes.release();
-                    }
-                    id => self.hung_up(SocketId(id)),
-                }
-            }
+            let drained = self.turn(&mut processes, &children)?;
             self.look_at_waiting();
-            if processes.release_at.is_some_and(|at| at <= Instant::now()) {
+            let late = processes.release_at.is_some_and(|at| at <= Instant::now());
+            if drained || late {
+                if processes.all_gone && !late {
+                    return Ok(processes.farewell());
+                }
                 processes.release();
             }
-            if all_gone && processes.front.channel.is_none() {
-                return Ok(());
+            if processes.all_gone && processes.release_at.is_none() {
+                return Ok(processes.farewell());
             }
             if Instant::now() >= next_sweep && self.table().closed_ends() >= SWEEP_THRESHOLD {
                 self.sweep();
                 next_sweep = Instant::now() + SWEEP_INTERVAL;
             }
         }
+    }
+
+    /// Waits for events and deals with them. Returns whether the network has delivered everything.
+    fn turn(&self, processes: &mut Processes<'_>, children: &SignalFd) -> nix::Result<bool> {
+        let mut events = [EpollEvent::empty(); BATCH];
+        let count = match self.epoll.wait(&mut events, self.timeout(processes)) {
+            Err(Errno::EINTR) => 0,
+            result => result?,
+        };
+        // Calls come last: what a program closed before its call is to be known then. In the same
+        // way the end of all tasks is known before the end of the drain.
+        events[..count].sort_by_key(|event| match event.data() {
+            tag::DRAINED => 2,
+            tag::LISTENER => 1,
+            _ => 0,
+        });
+        let mut drained = false;
+        for event in &events[..count] {
+            match event.data() {
+                tag::LISTENER if event.events().contains(EpollFlags::EPOLLIN) => self.receive(),
+                tag::LISTENER => {
+                    self.epoll.delete(&self.listener)?;
+                    processes.all_gone = true;
+                    processes.wait_for_target();
+                }
+                tag::CHILDREN => {
+                    while matches!(children.read_signal(), Ok(Some(_))) {}
+                    processes.reap();
+                }
+                tag::FRONT => processes.front_died(self),
+                tag::DRAINED => {
+                    drained = self.drained.read().is_ok();
+                }
+                id => self.hung_up(SocketId(id)),
+            }
+        }
+        Ok(drained)
     }
 
     fn receive(&self) {
@@ -206,6 +238,12 @@ impl Supervisor {
     }
 }
 
+fn tell(channel: &mut UnixStream, status: TargetStatus) {
+    if let Err(error) = channel.write_all(&status.encode()) {
+        tracing::debug!(%error, "the front process has gone");
+    }
+}
+
 /// SIGCHLD as a descriptor. The launcher has blocked it before any thread was started.
 fn child_signals() -> nix::Result<SignalFd> {
     let mut set = SigSet::empty();
@@ -224,7 +262,9 @@ impl Processes<'_> {
                     self.gone(pid, 128 + signal as i32 as u8)
                 }
                 Ok(WaitStatus::Stopped(pid, signal)) if pid == self.front.target => {
-                    self.tell(TargetStatus::Stopped(signal));
+                    if let Some(channel) = &mut self.front.channel {
+                        tell(channel, TargetStatus::Stopped(signal));
+                    }
                 }
                 Ok(WaitStatus::StillAlive) | Err(_) => return,
                 Ok(_) => {}
@@ -256,26 +296,24 @@ impl Processes<'_> {
         tracing::debug!(%pid, code, "the program has ended");
         self.ended = Some(code);
         self.release_at = Some(Instant::now() + self.front.linger);
-        (self.begin_drain)();
+        (self.hooks.begin_drain)();
     }
 
     /// Lets the front process go, with the target's status, once that is known.
     fn release(&mut self) {
-        let Some(code) = self.ended else { return };
         self.release_at = None;
-        if self.front.channel.is_some() {
-            self.tell(TargetStatus::Ended(code));
-            self.front.channel = None;
-            (self.on_release)();
+        if let Some(farewell) = self.farewell() {
+            farewell.send();
+            (self.hooks.released)();
         }
     }
 
-    fn tell(&mut self, status: TargetStatus) {
-        if let Some(channel) = &mut self.front.channel
-            && let Err(error) = channel.write_all(&status.encode())
-        {
-            tracing::debug!(%error, "the front process has gone");
-        }
+    fn farewell(&mut self) -> Option<Farewell> {
+        let code = self.ended?;
+        Some(Farewell {
+            channel: self.front.channel.take()?,
+            code,
+        })
     }
 
     /// Whoever kills the front process outright means the program.
