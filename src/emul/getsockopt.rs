@@ -130,7 +130,7 @@ mod tests {
     }
 
     fn number(value: i32) -> Result<Vec<u8>, Errno> {
-        Ok(OptionValue::Bytes(value.to_ne_bytes().to_vec()))
+        Ok(value.to_ne_bytes().to_vec())
     }
 
     #[test]

@@ -15,6 +15,7 @@ use std::{
     io::{self, Write},
     os::{fd::AsFd, unix::net::UnixStream},
     sync::Arc,
+    time::Duration,
 };
 
 use nix::{
@@ -36,13 +37,17 @@ use crate::{
         Quic,
         trust::{Trust, TrustError},
     },
-    supervisor::{Front, Hooks, Supervisor, TargetStatus, filter, limits},
+    supervisor::{Farewell, Front, Hooks, Supervisor, TargetStatus, filter, limits},
     sys::{
         fd::receive_with_fd,
         process::{Fork, fork},
         seccomp::Listener,
     },
 };
+
+/// Longest time that bytes of ended programs are kept for a peer that does not take them: about what
+/// Linux grants an orphaned TCP socket (tcp(7), tcp_orphan_retries).
+const ORPHAN_LIFE: Duration = Duration::from_secs(120);
 
 /// Why the program was not started.
 #[derive(Debug, thiserror::Error)]
@@ -165,12 +170,17 @@ fn serve(
         begin_drain: &|| quic.drain(),
         released: &release_standard_error,
     };
-    let farewell = supervisor.run(front, hooks)?;
+    let mut farewell = supervisor.run(front, hooks)?;
+    if !quic.deliver(plan.options.linger()) {
+        farewell.take().map(Farewell::send);
+        release_standard_error();
+        if !quic.deliver(ORPHAN_LIFE) {
+            tracing::warn!("a peer has not taken what the program sent it; given up");
+        }
+    }
     quic.finish(thread);
     // Only now may the caller start a successor: the ports are free.
-    if let Some(farewell) = farewell {
-        farewell.send();
-    }
+    farewell.map(Farewell::send);
     Ok(0)
 }
 

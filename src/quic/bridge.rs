@@ -30,9 +30,10 @@ use nix::{
     poll::{PollFd, PollFlags, PollTimeout, poll},
     sys::socket::{MsgFlags, Shutdown, recv, sendmsg, shutdown},
 };
-use quinn::{ReadError, RecvStream, SendStream, StoppedError, VarInt, WriteError};
+use quinn::{ConnectionError, ReadError, RecvStream, SendStream, StoppedError, VarInt, WriteError};
 use tokio::{
     io::{Interest, Ready, unix::AsyncFd},
+    sync::Notify,
     time::Instant,
 };
 
@@ -76,6 +77,10 @@ pub(super) struct Flow {
     /// Our end was shut down for writing. From then on a hang-up may also mean that the program has
     /// merely shut down its own direction.
     fin_shown: AtomicBool,
+    /// All that the program wrote has reached the peer, or is not wanted.
+    delivered: AtomicBool,
+    /// Notified when that becomes true.
+    progress: Arc<Notify>,
 }
 
 /// How one direction ended.
@@ -92,11 +97,17 @@ enum Ended {
 type Stopped = Pin<Box<dyn Future<Output = Result<Option<VarInt>, StoppedError>> + Send>>;
 
 impl Flow {
-    /// Takes over our end of the pair. To be called within the runtime.
+    /// Takes over our end of the pair. `progress` is notified when all is delivered. To be called
+    /// within the runtime.
     ///
     /// # Errors
     /// ENOMEM, ENOSPC: epoll_ctl(2).
-    pub(super) fn new(id: SocketId, end: OwnedFd, link: Share) -> io::Result<Self> {
+    pub(super) fn new(
+        id: SocketId,
+        end: OwnedFd,
+        link: Share,
+        progress: Arc<Notify>,
+    ) -> io::Result<Self> {
         let path = link.connection.stats().path;
         Ok(Self {
             id,
@@ -107,7 +118,14 @@ impl Flow {
             end: watch(end)?,
             aborted: AtomicBool::new(false),
             fin_shown: AtomicBool::new(false),
+            delivered: AtomicBool::new(false),
+            progress,
         })
+    }
+
+    /// Whether the program may still write, or has written what the peer does not have yet.
+    pub(super) fn is_undelivered(&self) -> bool {
+        !self.delivered.load(Ordering::Relaxed)
     }
 
     /// Whether the program has closed its end, or both directions are shut down.
@@ -165,7 +183,17 @@ pub(super) async fn run(
     mut recv: RecvStream,
     events: &dyn Events,
 ) {
-    let (up, down) = tokio::join!(up(&flow, &mut send, events), down(&flow, &mut recv, events));
+    let outward = async {
+        let ended = up(&flow, &mut send, events).await;
+        if !matches!(ended, Ended::Reset(_)) {
+            // Until the peer has acknowledged everything, or wants no more.
+            let _ = send.stopped().await;
+        }
+        flow.delivered.store(true, Ordering::Relaxed);
+        flow.progress.notify_waiters();
+        ended
+    };
+    let (up, down) = tokio::join!(outward, down(&flow, &mut recv, events));
     tracing::debug!(id = ?flow.id, ?up, ?down, "connection ended");
     if let (Ended::Reset(errno), _) | (_, Ended::Reset(errno)) = (up, down) {
         // Either direction may have ended already.
@@ -173,8 +201,6 @@ pub(super) async fn run(
         let _ = recv.stop(code::RESET);
         return show_reset(&flow, errno, events);
     }
-    // Until the peer has acknowledged everything, or wants no more.
-    let _ = send.stopped().await;
     if up == Ended::HungUp || down == Ended::HungUp {
         events.closed(flow.id);
     } else {
@@ -207,7 +233,7 @@ async fn up(flow: &Flow, send: &mut SendStream, events: &dyn Events) -> Ended {
                         return stopped_by_peer(flow, code, send, events).await;
                     }
                     Err(WriteError::ConnectionLost(error)) => {
-                        return Ended::Reset(code::lost(&error));
+                        return lost(flow, &error, send, events).await;
                     }
                     Err(WriteError::ClosedStream | WriteError::ZeroRttRejected) => {
                         return Ended::Reset(Errno::ECONNRESET);
@@ -226,7 +252,7 @@ async fn up(flow: &Flow, send: &mut SendStream, events: &dyn Events) -> Ended {
                         Ok(Some(code)) => return stopped_by_peer(flow, code, send, events).await,
                         Ok(None) => return Ended::Finished,
                         Err(StoppedError::ConnectionLost(error)) => {
-                            return Ended::Reset(code::lost(&error));
+                            return lost(flow, &error, send, events).await;
                         }
                         Err(StoppedError::ZeroRttRejected) => {
                             return Ended::Reset(Errno::ECONNRESET);
@@ -258,6 +284,22 @@ fn end_of_program_data(flow: &Flow, send: &mut SendStream, events: &dyn Events) 
     match closing {
         Some(Closing::Orderly | Closing::Abort) => Ended::HungUp,
         Some(Closing::Unknown) | None => Ended::Finished,
+    }
+}
+
+/// The QUIC connection has ended. If the peer's supervisor has ended it in order, all its programs had
+/// closed before.
+async fn lost(
+    flow: &Flow,
+    error: &ConnectionError,
+    send: &mut SendStream,
+    events: &dyn Events,
+) -> Ended {
+    match error {
+        ConnectionError::ApplicationClosed(close) if close.error_code == code::CLOSED => {
+            stopped_by_peer(flow, code::CLOSED, send, events).await
+        }
+        error => Ended::Reset(code::lost(error)),
     }
 }
 

@@ -52,9 +52,6 @@ use crate::emul::{
     transport::{BindRequest, ConnectRequest, Events, PathInfo, Transport},
 };
 
-/// Longest time that bytes of ended programs are kept for a peer that does not take them: about what
-/// Linux grants an orphaned TCP socket (tcp(7), tcp_orphan_retries).
-const ORPHAN_LIFE: Duration = Duration::from_secs(120);
 /// How long the connections are given to send CONNECTION_CLOSE. All streams are over by then, so one
 /// that is lost costs the peer nothing but an idle connection, and a successor on the same port waits
 /// no longer than this.
@@ -66,8 +63,8 @@ struct Shared {
     events: Arc<dyn Events>,
     idle_timeout: Duration,
     flows: Mutex<HashMap<SocketId, Arc<Flow>>>,
-    /// Notified when a flow has ended.
-    flow_ended: Notify,
+    /// Notified when a flow has ended or delivered everything.
+    progress: Arc<Notify>,
 }
 
 /// The network, as the emulation knows it.
@@ -103,7 +100,7 @@ impl Quic {
             events,
             idle_timeout,
             flows: Mutex::default(),
-            flow_ended: Notify::new(),
+            progress: Arc::default(),
         });
         let trust = Arc::new(trust);
         let quic = Arc::new(Self {
@@ -127,26 +124,32 @@ impl Quic {
     pub(crate) fn drain(&self) {
         let shared = Arc::clone(&self.shared);
         self.shared.handle.spawn(async move {
-            shared.delivered().await;
+            shared
+                .none_left(|flow| flow.is_undelivered() && flow.is_hung_up())
+                .await;
             shared.events.drained();
         });
     }
 
-    /// Delivers what is left, takes leave of the peers, and ends the thread.
+    /// Waits until all that programs wrote has reached its peers, for at most `patience`. Returns
+    /// whether it has. For when no wrapped task is left: what is still open then is about to be
+    /// closed by the kernel, or is held by a process that was never wrapped.
+    pub(crate) fn deliver(&self, patience: Duration) -> bool {
+        let shared = Arc::clone(&self.shared);
+        let (done, delivered) = oneshot::channel();
+        self.shared.handle.spawn(async move {
+            let all = shared.none_left(Flow::is_undelivered);
+            let _ = done.send(tokio::time::timeout(patience, all).await.is_ok());
+        });
+        delivered.blocking_recv().unwrap_or(false)
+    }
+
+    /// Takes leave of the peers, frees all ports, and ends the thread.
     pub(crate) fn finish(&self, thread: Thread) {
-        let (shared, pool) = (Arc::clone(&self.shared), Arc::clone(&self.pool));
+        let pool = Arc::clone(&self.pool);
         let servers = self.bindings().servers();
         let (done, finished) = oneshot::channel();
         self.shared.handle.spawn(async move {
-            if tokio::time::timeout(ORPHAN_LIFE, shared.delivered())
-                .await
-                .is_err()
-            {
-                tracing::warn!(
-                    seconds = ORPHAN_LIFE.as_secs(),
-                    "a peer has not taken what the program sent it; given up"
-                );
-            }
             pool.close();
             servers.iter().for_each(|server| server.close());
             tokio::time::sleep(FAREWELL_TIME).await;
@@ -349,7 +352,7 @@ impl Shared {
         send: SendStream,
         recv: RecvStream,
     ) {
-        let flow = match Flow::new(id, end, share) {
+        let flow = match Flow::new(id, end, share, Arc::clone(&self.progress)) {
             Ok(flow) => Arc::new(flow),
             Err(error) => {
                 tracing::error!(%error, "cannot watch a connection, which is dropped");
@@ -359,21 +362,20 @@ impl Shared {
         self.flows().insert(id, Arc::clone(&flow));
         bridge::run(flow, send, recv, &*self.events).await;
         self.flows().remove(&id);
-        self.flow_ended.notify_waiters();
+        self.progress.notify_waiters();
     }
 
-    /// Resolves once no flow is left whose program end is closed.
-    async fn delivered(&self) {
+    /// Resolves once no flow is left for which `awaited` holds.
+    async fn none_left(&self, awaited: impl Fn(&Flow) -> bool) {
         loop {
-            let ended = self.flow_ended.notified();
-            tokio::pin!(ended);
-            // Registered before the look, so that no end in between is missed.
-            ended.as_mut().enable();
-            let hung_up = self.flows().values().any(|flow| flow.is_hung_up());
-            if !hung_up {
+            let progress = self.progress.notified();
+            tokio::pin!(progress);
+            // Registered before the look, so that nothing in between is missed.
+            progress.as_mut().enable();
+            if !self.flows().values().any(|flow| awaited(flow)) {
                 return;
             }
-            ended.await;
+            progress.await;
         }
     }
 }

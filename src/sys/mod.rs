@@ -5,6 +5,7 @@
 
 pub(crate) mod fd;
 pub(crate) mod pidfd;
+pub(crate) mod probe;
 pub(crate) mod process;
 pub(crate) mod seccomp;
 pub(crate) mod socket;

@@ -209,38 +209,3 @@ impl Listener {
         }))
     }
 }
-
-/// What the kernel offers, found without installing anything.
-pub(crate) mod features {
-    use super::*;
-
-    /// Whether filters may return SECCOMP_RET_USER_NOTIF (since 5.0).
-    pub(crate) fn user_notif() -> bool {
-        let action: u32 = libc::SECCOMP_RET_USER_NOTIF;
-        // SAFETY: the kernel reads one u32 from the pointer, which outlives the call.
-        let result = unsafe {
-            libc::syscall(
-                libc::SYS_seccomp,
-                libc::SECCOMP_GET_ACTION_AVAIL,
-                0,
-                &raw const action,
-            )
-        };
-        check(result).is_ok()
-    }
-
-    /// Whether `flags` are known to SECCOMP_SET_MODE_FILTER: with a null program a kernel that knows
-    /// them says EFAULT, one that does not says EINVAL.
-    pub(crate) fn filter_flag(flags: libc::c_ulong) -> bool {
-        // SAFETY: a null program is refused with EFAULT before anything is installed.
-        let result = unsafe {
-            libc::syscall(
-                libc::SYS_seccomp,
-                libc::SECCOMP_SET_MODE_FILTER,
-                flags,
-                std::ptr::null::<libc::sock_fprog>(),
-            )
-        };
-        check(result) == Err(Errno::EFAULT)
-    }
-}
