@@ -100,3 +100,21 @@ fn an_unusable_state_directory() {
     assert_ne!(done.status.code(), Some(0));
     done.stderr_has("not-a-directory");
 }
+
+/// A kernel without user notification (ENOSYS), or without the flags that are needed (EINVAL).
+#[test]
+fn a_kernel_that_is_too_old() {
+    wrapped_only!();
+    let sandbox = Sandbox::new();
+    let script = sandbox.file("without_seccomp.py", include_str!("py/without_seccomp.py"));
+    for errno in ["38", "22"] {
+        let done = sandbox
+            .plain(crate::common::tools::python())
+            .arg(&script)
+            .args([errno, QUICWRAP, "--", "true"])
+            .run()
+            .exits(125);
+        done.stderr_has("Linux 5.19");
+        done.stderr_has("quicwrap doctor");
+    }
+}

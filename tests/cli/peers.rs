@@ -211,3 +211,29 @@ fn garbage_for_a_server() {
     assert_eq!(connect(&sandbox, port).success().text(), "echoed\n");
     assert!(!server.ended());
 }
+
+/// Keep-alives: a connection on which nothing happens outlives the idle timeout many times over.
+#[test]
+fn an_idle_connection_lives() {
+    wrapped_only!();
+    let sandbox = Sandbox::new();
+    let port = free_port().to_string();
+    let netcat = || {
+        let netcat = sandbox.wrap(crate::common::tools::need("nc.openbsd"));
+        netcat.option("--idle-timeout").option("1")
+    };
+    let mut server = netcat()
+        .args(["-v", "-l", "127.0.0.1", &port])
+        .piped()
+        .spawn();
+    server.wait_stderr("Listening on");
+    let mut client = netcat().args(["127.0.0.1", &port]).piped().spawn();
+    client.send("before\n");
+    server.wait_stdout("before");
+    // What is tested is that time passes.
+    std::thread::sleep(Duration::from_secs(4));
+    client.send("after\n");
+    server.wait_stdout("after");
+    server.send("answer\n");
+    client.wait_stdout("answer");
+}

@@ -201,3 +201,22 @@ fn a_key_alone() {
         .exits(125);
     done.stderr_has("--server-cert");
 }
+
+/// SSLKEYLOGFILE works as everywhere, on either side.
+#[test]
+fn the_key_log_of_the_environment() {
+    wrapped_only!();
+    let sandbox = Sandbox::new();
+    let port = free_port();
+    let (servers, clients) = (sandbox.path("servers.keys"), sandbox.path("clients.keys"));
+    let server = script(&sandbox, "echo.py").env("SSLKEYLOGFILE", &servers);
+    let _server = echo_server(server, port);
+    script(&sandbox, "connect.py")
+        .env("SSLKEYLOGFILE", &clients)
+        .args([&port.to_string(), "1"])
+        .run()
+        .success();
+    let secrets = |file| std::fs::read_to_string(file).expect("a key log");
+    assert!(secrets(&clients).contains("CLIENT_TRAFFIC_SECRET_0 "));
+    assert_eq!(secrets(&clients), secrets(&servers));
+}
