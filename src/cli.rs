@@ -13,7 +13,14 @@ use std::{
 
 use clap::{Args, CommandFactory, Parser, Subcommand, error::ErrorKind};
 
-use crate::{launch, logging, quic::trust::TrustOptions};
+use crate::{
+    demo::{
+        self, DemoOptions,
+        programs::{self, ClientOptions, ServerOptions},
+    },
+    doctor, launch, logging,
+    quic::trust::TrustOptions,
+};
 
 /// Exit status of quicwrap's own failures, as env(1), timeout(1) and nohup(1) have it.
 pub(crate) const FAILURE: u8 = 125;
@@ -47,9 +54,15 @@ pub struct Cli {
 #[derive(Debug, Subcommand)]
 enum Command {
     /// Move data between a built-in TCP server and client, wrapped, and show the proof
-    Demo,
+    Demo(DemoOptions),
     /// Say what this system allows, and what to change
     Doctor,
+    /// The demonstration's server
+    #[command(name = "__demo-server", hide = true)]
+    DemoServer(ServerOptions),
+    /// The demonstration's client
+    #[command(name = "__demo-client", hide = true)]
+    DemoClient(ClientOptions),
 }
 
 /// What may be set for a wrapped program.
@@ -182,7 +195,10 @@ pub fn main() -> ExitCode {
         return fail(&error.to_string());
     }
     match cli.command {
-        Some(Command::Demo | Command::Doctor) => fail("not yet"),
+        Some(Command::Demo(options)) => ExitCode::from(demo::run(&options)),
+        Some(Command::DemoServer(options)) => program("server", programs::serve(&options)),
+        Some(Command::DemoClient(options)) => program("client", programs::send(&options)),
+        Some(Command::Doctor) => ExitCode::from(doctor::run()),
         None if cli.program.is_empty() => {
             fail("no program to run: quicwrap [OPTIONS] -- COMMAND [ARGS]... (see quicwrap --help)")
         }
@@ -211,6 +227,17 @@ fn usage(error: &clap::Error) -> ExitCode {
     match error.kind() {
         ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => ExitCode::SUCCESS,
         _ => ExitCode::from(FAILURE),
+    }
+}
+
+/// The end of one of the demonstration's programs.
+fn program(name: &str, result: io::Result<()>) -> ExitCode {
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            let _ = writeln!(io::stderr(), "{name}: {error}");
+            ExitCode::FAILURE
+        }
     }
 }
 

@@ -7,6 +7,8 @@
 compile_error!("quicwrap is for Linux on x86-64: it traps that system call interface");
 
 pub mod cli;
+mod demo;
+mod doctor;
 mod emul;
 mod launch;
 mod logging;

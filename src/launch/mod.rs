@@ -37,7 +37,7 @@ use crate::{
         Quic,
         trust::{Trust, TrustError},
     },
-    supervisor::{Farewell, Front, Hooks, Supervisor, TargetStatus, filter, limits},
+    supervisor::{Front, Hooks, Supervisor, TargetStatus, filter, limits},
     sys::{
         fd::receive_with_fd,
         process::{Fork, fork},
@@ -172,7 +172,9 @@ fn serve(
     };
     let mut farewell = supervisor.run(front, hooks)?;
     if !quic.deliver(plan.options.linger()) {
-        farewell.take().map(Farewell::send);
+        if let Some(farewell) = farewell.take() {
+            farewell.send();
+        }
         release_standard_error();
         if !quic.deliver(ORPHAN_LIFE) {
             tracing::warn!("a peer has not taken what the program sent it; given up");
@@ -180,7 +182,9 @@ fn serve(
     }
     quic.finish(thread);
     // Only now may the caller start a successor: the ports are free.
-    farewell.map(Farewell::send);
+    if let Some(farewell) = farewell {
+        farewell.send();
+    }
     Ok(0)
 }
 

@@ -45,7 +45,7 @@ use crate::{
     sys::seccomp::Listener,
 };
 
-pub(crate) use notify::{Farewell, Front, Hooks, TargetStatus};
+pub(crate) use notify::{Front, Hooks, TargetStatus};
 
 /// The state that both threads share.
 pub(crate) struct Supervisor {

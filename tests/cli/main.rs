@@ -16,6 +16,8 @@ macro_rules! wrapped_only {
 }
 
 mod daemon;
+mod demo;
+mod doctor;
 mod faults;
 mod identity;
 mod inherited;
