@@ -7,13 +7,14 @@ use nix::errno::Errno;
 
 use super::{
     address,
-    options::name,
+    options::{Limits, name},
     outcome::{Answer, Outcome},
     socket::{Family, Socket, SocketId, State},
     transport::{BindRequest, Transport},
 };
 
-/// Gives the socket a local address.
+/// Gives the socket a local address. `privileged` says whether the caller has CAP_NET_BIND_SERVICE,
+/// which is its own and not that of who binds for it (ip(7)).
 ///
 /// # Errors
 /// EINVAL: already bound, or a short address. EAFNOSUPPORT, EADDRINUSE, EADDRNOTAVAIL, EACCES.
@@ -21,9 +22,14 @@ pub(crate) fn bind(
     socket: &mut Socket,
     id: SocketId,
     bytes: &[u8],
+    privileged: impl FnOnce() -> bool,
+    limits: &Limits,
     transport: &dyn Transport,
 ) -> Answer {
     let wanted = parse(bytes, socket.family)?;
+    if (1..limits.unprivileged_ports).contains(&wanted.port()) && !privileged() {
+        return Err(Errno::EACCES);
+    }
     if socket.state != State::Idle || socket.local.is_some_and(|local| local.port() != 0) {
         return Err(Errno::EINVAL);
     }
@@ -72,6 +78,21 @@ mod tests {
     use super::*;
     use crate::emul::testing::{FakeTransport, ID, tcp};
 
+    fn call(socket: &mut Socket, bytes: &[u8], transport: &FakeTransport) -> Answer {
+        bind(socket, ID, bytes, || false, &Limits::default(), transport)
+    }
+
+    #[test]
+    fn low_ports_are_for_the_privileged() {
+        let (transport, limits) = (FakeTransport::default(), Limits::default());
+        let low = sockaddr("127.0.0.1:80");
+        assert_eq!(
+            call(&mut tcp(), &low, &transport).unwrap_err(),
+            Errno::EACCES
+        );
+        assert!(bind(&mut tcp(), ID, &low, || true, &limits, &transport).is_ok());
+    }
+
     fn sockaddr(text: &str) -> Vec<u8> {
         address::encode(&text.parse().unwrap())
     }
@@ -79,7 +100,7 @@ mod tests {
     #[test]
     fn port_zero_becomes_the_port_that_was_reserved() {
         let (mut socket, transport) = (tcp(), FakeTransport::default());
-        assert!(bind(&mut socket, ID, &sockaddr("127.0.0.1:0"), &transport).is_ok());
+        assert!(call(&mut socket, &sockaddr("127.0.0.1:0"), &transport).is_ok());
         assert_eq!(socket.local, Some("127.0.0.1:40000".parse().unwrap()));
     }
 
@@ -87,9 +108,9 @@ mod tests {
     fn a_second_bind_is_einval() {
         let (mut socket, transport) = (tcp(), FakeTransport::default());
         let address = sockaddr("127.0.0.1:0");
-        assert!(bind(&mut socket, ID, &address, &transport).is_ok());
+        assert!(call(&mut socket, &address, &transport).is_ok());
         assert_eq!(
-            bind(&mut socket, ID, &address, &transport).unwrap_err(),
+            call(&mut socket, &address, &transport).unwrap_err(),
             Errno::EINVAL
         );
     }
@@ -101,7 +122,7 @@ mod tests {
             ..Default::default()
         };
         let mut socket = tcp();
-        let answer = bind(&mut socket, ID, &sockaddr("127.0.0.1:80"), &transport);
+        let answer = call(&mut socket, &sockaddr("127.0.0.1:8080"), &transport);
         assert_eq!(answer.unwrap_err(), Errno::EADDRINUSE);
         assert_eq!(socket.local, None);
     }
@@ -111,10 +132,10 @@ mod tests {
         let transport = FakeTransport::default();
         let mut any = sockaddr("0.0.0.0:5000");
         any[..2].copy_from_slice(&[0, 0]);
-        assert!(bind(&mut tcp(), ID, &any, &transport).is_ok());
+        assert!(call(&mut tcp(), &any, &transport).is_ok());
         let mut specific = sockaddr("127.0.0.1:5000");
         specific[..2].copy_from_slice(&[0, 0]);
-        let answer = bind(&mut tcp(), ID, &specific, &transport);
+        let answer = call(&mut tcp(), &specific, &transport);
         assert_eq!(answer.unwrap_err(), Errno::EAFNOSUPPORT);
     }
 }

@@ -51,7 +51,8 @@ pub(crate) fn connect(
         State::Connecting { .. } if nonblocking => Err(Errno::EALREADY),
         State::Connecting { .. } => Ok(Outcome::Park(Wait::Connect)),
         State::Failed { reported: false } => {
-            // __inet_stream_connect: the attempt's error is returned once, here or by SO_ERROR.
+            // __inet_stream_connect: the attempt's error is returned once; where SO_ERROR or read(2)
+            // has taken it, ECONNABORTED.
             socket.state = State::Failed { reported: true };
             Err(socket.error.take().unwrap_or(Errno::ECONNABORTED))
         }

@@ -3,6 +3,7 @@
 //! Calls come in as plain data and leave as plain data: this part makes no system call and knows
 //! neither seccomp nor QUIC, so each state and transition is tested without a process. One file per
 //! family of calls, named after the call.
+#![forbid(unsafe_code)]
 
 pub(crate) mod accept;
 pub(crate) mod address;

@@ -265,6 +265,8 @@ pub(crate) struct Limits {
     pub(crate) rmem_default: i32,
     /// net.ipv4.tcp_syn_retries.
     pub(crate) syn_retries: u32,
+    /// net.ipv4.ip_unprivileged_port_start: lower ports need CAP_NET_BIND_SERVICE.
+    pub(crate) unprivileged_ports: u16,
 }
 
 impl Default for Limits {
@@ -277,6 +279,7 @@ impl Default for Limits {
             wmem_default: 16_384,
             rmem_default: 131_072,
             syn_retries: 6,
+            unprivileged_ports: 1024,
         }
     }
 }

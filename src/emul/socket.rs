@@ -56,10 +56,10 @@ pub(crate) enum State {
         /// Whether connect(2) has told the program.
         announced: bool,
     },
-    /// A non-blocking connect has failed; the pair shows it by hanging up. `reported`: the error was
-    /// fetched, by SO_ERROR or by connect(2).
+    /// A non-blocking connect has failed; the pair shows it by hanging up. `reported`: connect(2) has
+    /// said so, and the next one begins anew.
     Failed {
-        /// Whether the program was told.
+        /// Whether connect(2) has told the program.
         reported: bool,
     },
     /// listen(2) was called.

@@ -1,4 +1,5 @@
 //! Doubles for unit tests.
+#![forbid(unsafe_code)]
 
 use std::{
     net::{IpAddr, Ipv4Addr, SocketAddr},

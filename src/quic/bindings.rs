@@ -221,6 +221,11 @@ fn reserve_ephemeral(request: &BindRequest) -> io::Result<(StdUdpSocket, SocketA
 /// so ECONNREFUSED, as from a TCP port that nobody listens on.
 fn reserve(request: &BindRequest, address: SocketAddr) -> io::Result<(StdUdpSocket, SocketAddr)> {
     let socket = udp_socket(request, address)?;
+    if request.reuse_port {
+        // Once a member of a group was connected, the kernel no longer spreads datagrams over it
+        // (reuseport_has_conns). Servers that share a port listen right after bind(2).
+        return Ok((socket, address));
+    }
     let mut itself = address;
     if itself.ip().is_unspecified() {
         itself.set_ip(match address {

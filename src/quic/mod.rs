@@ -224,8 +224,11 @@ impl Transport for Quic {
     }
 
     fn connect(&self, id: SocketId, request: ConnectRequest) -> Result<SocketAddr, Errno> {
-        let source = request.source.map(|source| source.ip());
-        let route = route::find(request.peer, source)?;
+        let source = request.source.map(|mut source| {
+            source.set_port(0);
+            source
+        });
+        let mut route = route::find(request.peer, source)?;
         let port = match request.source {
             Some(source) if source.port() != 0 => source.port(),
             _ => self.bindings().choose_port(id, request.peer)?,
@@ -256,7 +259,8 @@ impl Transport for Quic {
             }
         });
         noted.insert(id, task.abort_handle());
-        Ok(SocketAddr::new(route.local, port))
+        route.local.set_port(port);
+        Ok(route.local)
     }
 
     fn release(&self, id: SocketId) {

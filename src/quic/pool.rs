@@ -5,7 +5,7 @@
 use std::{
     collections::HashMap,
     io,
-    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket as StdUdpSocket},
+    net::{Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket as StdUdpSocket},
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
@@ -30,8 +30,8 @@ use super::{
 pub(super) struct Key {
     /// The peer's endpoint.
     pub(super) peer: SocketAddr,
-    /// The address that bind(2) chose; unspecified if the host may choose.
-    pub(super) source: IpAddr,
+    /// The address that bind(2) chose, with port 0; unspecified if the host may choose.
+    pub(super) source: SocketAddr,
 }
 
 type Dialled = Option<Result<Arc<Link>, Refusal>>;
@@ -41,7 +41,7 @@ pub(super) struct Pool {
     trust: Arc<Trust>,
     idle_timeout: Duration,
     slots: Mutex<HashMap<Key, watch::Receiver<Dialled>>>,
-    endpoints: Mutex<HashMap<IpAddr, Endpoint>>,
+    endpoints: Mutex<HashMap<SocketAddr, Endpoint>>,
 }
 
 impl Pool {
@@ -199,7 +199,7 @@ impl Pool {
     }
 
     /// The endpoint that sends from `source`.
-    fn endpoint(&self, source: IpAddr) -> io::Result<Endpoint> {
+    fn endpoint(&self, source: SocketAddr) -> io::Result<Endpoint> {
         let mut endpoints = self
             .endpoints
             .lock()
@@ -207,7 +207,7 @@ impl Pool {
         if let Some(endpoint) = endpoints.get(&source) {
             return Ok(endpoint.clone());
         }
-        let socket = UdpSocket::new(StdUdpSocket::bind((source, 0))?)?;
+        let socket = UdpSocket::new(StdUdpSocket::bind(source)?)?;
         let endpoint = Endpoint::new_with_abstract_socket(
             super::endpoint_config(EndpointConfig::default()),
             None,
@@ -252,9 +252,9 @@ async fn abandoned(result: &watch::Sender<Dialled>) {
 }
 
 /// The wildcard address of the peer's family: the host chooses the source.
-pub(super) fn any_source(peer: SocketAddr) -> IpAddr {
+pub(super) fn any_source(peer: SocketAddr) -> SocketAddr {
     match peer {
-        SocketAddr::V4(_) => Ipv4Addr::UNSPECIFIED.into(),
-        SocketAddr::V6(_) => Ipv6Addr::UNSPECIFIED.into(),
+        SocketAddr::V4(_) => (Ipv4Addr::UNSPECIFIED, 0).into(),
+        SocketAddr::V6(_) => (Ipv6Addr::UNSPECIFIED, 0).into(),
     }
 }

@@ -2,14 +2,10 @@
 //! whether ICMP says that nobody is there.
 #![forbid(unsafe_code)]
 
-use std::{
-    net::{IpAddr, SocketAddr},
-    os::fd::AsFd,
-    time::Duration,
-};
+use std::{net::SocketAddr, os::fd::AsFd, time::Duration};
 
 use nix::errno::Errno;
-use socket2::{Domain, Socket, Type};
+use socket2::{Domain, SockRef, Socket, Type};
 use tokio::{io::Interest, net::UdpSocket};
 
 use crate::sys::socket::get_option;
@@ -22,8 +18,8 @@ const LAST_PAUSE: Duration = Duration::from_secs(16);
 /// The way to a peer.
 #[derive(Debug)]
 pub(super) struct Route {
-    /// The address that packets to the peer carry as their source.
-    pub(super) local: IpAddr,
+    /// The address that packets to the peer carry as their source; its port means nothing.
+    pub(super) local: SocketAddr,
     /// Largest IP packet towards the peer, in bytes, as far as this host knows.
     pub(super) mtu: u32,
     /// A UDP socket connected to the peer.
@@ -34,11 +30,12 @@ pub(super) struct Route {
 ///
 /// # Errors
 /// As connect(2) for TCP: ENETUNREACH, EADDRNOTAVAIL, EHOSTUNREACH.
-pub(super) fn find(peer: SocketAddr, source: Option<IpAddr>) -> Result<Route, Errno> {
+pub(super) fn find(peer: SocketAddr, source: Option<SocketAddr>) -> Result<Route, Errno> {
     let found = (|| {
         let probe = Socket::new(Domain::for_address(peer), Type::DGRAM, None)?;
-        if let Some(source) = source.filter(|source| !source.is_unspecified()) {
-            probe.bind(&SocketAddr::new(source, 0).into())?;
+        if let Some(mut source) = source.filter(|source| !source.ip().is_unspecified()) {
+            source.set_port(0);
+            probe.bind(&source.into())?;
         }
         probe.connect(&peer.into())?;
         let local = probe.local_addr()?.as_socket();
@@ -59,7 +56,7 @@ pub(super) fn find(peer: SocketAddr, source: Option<IpAddr>) -> Result<Route, Er
     let mtu = get_option(probe.as_fd(), level, name)
         .unwrap_or(0)
         .unsigned_abs();
-    let local = local.map_or(peer.ip(), |local| local.ip());
+    let local = local.unwrap_or(peer);
     Ok(Route { local, mtu, probe })
 }
 
@@ -81,9 +78,10 @@ impl Route {
         let probe = UdpSocket::from_std(self.probe.into())?;
         let mut pause = FIRST_PAUSE;
         loop {
-            if let Err(error) = probe.try_send(&[])
-                && let Some(errno) = icmp_errno(error.raw_os_error())
-            {
+            // Through the socket itself: the runtime does not know yet that it is writable. A failure
+            // to send is that of an earlier probe, or of a full queue, where the next one counts.
+            let sent = SockRef::from(&probe).send(&[]);
+            if let Some(errno) = icmp_errno(sent.err().and_then(|error| error.raw_os_error())) {
                 return Ok(errno);
             }
             tokio::select! {
@@ -118,7 +116,10 @@ mod tests {
     #[test]
     fn loopback_is_reached_from_loopback() {
         let route = find("127.0.0.1:9".parse().unwrap(), None).unwrap();
-        assert_eq!(route.local, "127.0.0.1".parse::<IpAddr>().unwrap());
+        assert_eq!(
+            route.local.ip(),
+            "127.0.0.1".parse::<std::net::IpAddr>().unwrap()
+        );
         assert!(route.mtu >= 1500);
     }
 

@@ -219,9 +219,13 @@ impl Server {
     fn addresses(&self, share: &Share, preface: Preface) -> Option<(SocketAddr, SocketAddr)> {
         let bound = self.endpoint.local_addr().ok()?;
         let ip = share.connection.local_ip().unwrap_or(bound.ip());
-        let local = canonical(SocketAddr::new(ip, bound.port()));
+        let mut local = canonical(SocketAddr::new(ip, bound.port()));
         let mut peer = canonical(share.connection.remote_address());
         peer.set_port(preface.source_port);
+        if let (SocketAddr::V6(local), SocketAddr::V6(peer)) = (&mut local, &peer) {
+            // A link-local address means nothing without its link, ipv6(7).
+            local.set_scope_id(peer.scope_id());
+        }
         Some((local, peer))
     }
 

@@ -146,11 +146,15 @@ fn sockaddr(call: &Call<'_>) -> Result<Vec<u8>, Errno> {
 
 fn bind(supervisor: &Supervisor, call: &Call<'_>) -> Answer {
     on_entry(supervisor, call, |entry, id| {
+        let privileged = || tasks::may_bind_any_port(call.tid());
+        let (limits, transport) = (&supervisor.limits, supervisor.transport());
         emul::bind::bind(
             &mut entry.socket,
             id,
             &sockaddr(call)?,
-            supervisor.transport(),
+            privileged,
+            limits,
+            transport,
         )
     })
 }
@@ -229,7 +233,16 @@ fn usable(
     if let Some(local) = entry.socket.local.filter(|_| entry.socket.port_locked) {
         let bytes = address::encode(&local);
         entry.socket.local = None;
-        emul::bind::bind(&mut entry.socket, new_id, &bytes, supervisor.transport())?;
+        let (limits, transport) = (&supervisor.limits, supervisor.transport());
+        // It was permitted before.
+        emul::bind::bind(
+            &mut entry.socket,
+            new_id,
+            &bytes,
+            || true,
+            limits,
+            transport,
+        )?;
     }
     let cloexec = tasks::is_cloexec(call.tid(), fd);
     supervisor

@@ -15,6 +15,8 @@ pub(crate) fn read() -> Limits {
         wmem_default: sysctl("net/ipv4/tcp_wmem", 1).unwrap_or(default.wmem_default),
         rmem_default: sysctl("net/ipv4/tcp_rmem", 1).unwrap_or(default.rmem_default),
         syn_retries: sysctl("net/ipv4/tcp_syn_retries", 0).unwrap_or(default.syn_retries),
+        unprivileged_ports: sysctl("net/ipv4/ip_unprivileged_port_start", 0)
+            .unwrap_or(default.unprivileged_ports),
     }
 }
 

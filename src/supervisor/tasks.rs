@@ -31,26 +31,36 @@ impl Holder {
 /// Whether a signal waits for `tid` that it does not block. While a call is held, the kernel keeps
 /// such a signal from interrupting it, so the supervisor has to look (proc_pid_status(5)).
 pub(crate) fn has_pending_signal(tid: i32) -> bool {
-    let Ok(status) = fs::read_to_string(format!("/proc/{tid}/status")) else {
+    let Some(status) = status(tid) else {
         return false;
     };
-    let mask = |name: &str| {
-        status
-            .lines()
-            .find_map(|line| line.strip_prefix(name)?.strip_prefix(':'))
-            .and_then(|value| u64::from_str_radix(value.trim(), 16).ok())
-            .unwrap_or(0)
-    };
+    let mask = |name| mask(&status, name);
     (mask("SigPnd") | mask("ShdPnd")) & !mask("SigBlk") != 0
+}
+
+/// Whether `tid` has CAP_NET_BIND_SERVICE, capabilities(7).
+pub(crate) fn may_bind_any_port(tid: i32) -> bool {
+    const CAP_NET_BIND_SERVICE: u32 = 10;
+    status(tid).is_some_and(|status| mask(&status, "CapEff") & 1 << CAP_NET_BIND_SERVICE != 0)
 }
 
 /// The process that `tid` is a thread of.
 pub(crate) fn thread_group(tid: i32) -> Option<i32> {
-    let status = fs::read_to_string(format!("/proc/{tid}/status")).ok()?;
-    status
-        .lines()
-        .find_map(|line| line.strip_prefix("Tgid:"))
-        .and_then(|value| value.trim().parse().ok())
+    field(&status(tid)?, "Tgid")?.parse().ok()
+}
+
+fn status(tid: i32) -> Option<String> {
+    fs::read_to_string(format!("/proc/{tid}/status")).ok()
+}
+
+fn field<'a>(status: &'a str, name: &str) -> Option<&'a str> {
+    let line = |line: &'a str| line.strip_prefix(name)?.strip_prefix(':');
+    status.lines().find_map(line).map(str::trim)
+}
+
+fn mask(status: &str, name: &str) -> u64 {
+    let bits = field(status, name).and_then(|bits| u64::from_str_radix(bits, 16).ok());
+    bits.unwrap_or(0)
 }
 
 /// Whether descriptor `fd` of `tid` is closed by execve(2) (proc_pid_fdinfo(5)).

@@ -1,0 +1,53 @@
+# make check    format, lints, and the rule about unsafe code
+# make test     installs what the tests need (Debian packages; root or sudo) and runs everything
+# make bench    measures, and writes the figures into docs/performance.md
+# make install  PREFIX=/usr/local DESTDIR=
+
+CARGO ?= cargo
+PREFIX ?= /usr/local
+BINDIR ?= $(PREFIX)/bin
+MANDIR ?= $(PREFIX)/share/man
+DOCDIR ?= $(PREFIX)/share/doc/quicwrap
+TARGET_DIR = $(or $(CARGO_TARGET_DIR),target)
+
+.PHONY: all check format clippy unsafe man test bench install clean
+
+all:
+	$(CARGO) build --release --locked
+
+check: format clippy unsafe man
+
+format:
+	$(CARGO) fmt --check
+
+# In the release profile, as the tests: the C library under TLS is then compiled once for both.
+clippy:
+	$(CARGO) clippy --release --locked --all-targets -- -D warnings
+
+# `unsafe` in src/sys alone, and the compiler is told so everywhere else; src/lib.rs holds src/sys.
+unsafe:
+	@! grep -rnw --include='*.rs' unsafe src | grep -v '^src/sys/' || \
+	    { echo 'make: unsafe code outside src/sys' >&2; exit 1; }
+	@missing=$$(grep -rL --include='*.rs' '^#!\[forbid(unsafe_code)\]' src | grep -v -e '^src/sys/' -e '^src/lib\.rs$$'); \
+	    [ -z "$$missing" ] || { echo "make: without #![forbid(unsafe_code)]:" $$missing >&2; exit 1; }
+
+# That the page is up to date is a test; here its form is looked at, where mandoc is installed.
+man:
+	@! command -v mandoc > /dev/null || mandoc -T lint man/quicwrap.1
+
+# --no-fail-fast: one failing kind does not hide the others; the exit status tells all the same.
+test:
+	sh tests/install-packages.sh
+	$(CARGO) test --release --locked --no-fail-fast
+
+bench:
+	python3 benches/run.py
+
+install: all
+	install -D -m 755 $(TARGET_DIR)/release/quicwrap $(DESTDIR)$(BINDIR)/quicwrap
+	install -D -m 644 man/quicwrap.1 $(DESTDIR)$(MANDIR)/man1/quicwrap.1
+	install -d $(DESTDIR)$(DOCDIR)
+	install -m 644 README.md ARCHITECTURE.md CHANGELOG.md LICENSE-MIT LICENSE-APACHE docs/*.md $(DESTDIR)$(DOCDIR)
+
+clean:
+	$(CARGO) clean
