@@ -8,13 +8,15 @@ use std::{
     net::{Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket as StdUdpSocket},
     ops::RangeInclusive,
     os::fd::AsFd,
-    sync::Arc,
+    sync::{Arc, Weak},
+    thread,
+    time::{Duration, Instant},
 };
 
 use nix::errno::Errno;
 use socket2::{Domain, Socket, Type};
 
-use super::server::Server;
+use super::{server::Server, udp::UdpSocket};
 use crate::{
     emul::{socket::SocketId, transport::BindRequest},
     sys::socket::disconnect,
@@ -22,6 +24,13 @@ use crate::{
 
 /// Ports of sockets that did not bind one: Linux's own range (ip(7), ip_local_port_range).
 const EPHEMERAL_PORTS: RangeInclusive<u16> = 32_768..=60_999;
+
+/// How often, and after which pause, a port that is being given up is tried again. The network's
+/// thread needs one turn for it.
+const CLOSING_LOOKS: usize = 200;
+const CLOSING_PAUSE: Duration = Duration::from_millis(1);
+/// How long close(2) itself may take on a busy machine.
+const CLOSE_TIME: Duration = Duration::from_millis(100);
 
 /// All addresses in use.
 #[derive(Debug, Default)]
@@ -31,6 +40,22 @@ pub(super) struct Bindings {
     chosen: HashMap<SocketId, (SocketAddr, u16)>,
     chosen_ports: HashSet<(SocketAddr, u16)>,
     next_port: u16,
+    /// Sockets of retired servers, whose ports are free a moment later.
+    closing: Vec<Closing>,
+}
+
+/// A socket that is being closed.
+#[derive(Debug)]
+struct Closing {
+    socket: Weak<UdpSocket>,
+    since: Instant,
+}
+
+impl Closing {
+    /// Whether its port may still be taken. Who drops the last reference closes it only after that.
+    fn holds_its_port(&self) -> bool {
+        self.socket.strong_count() > 0 || self.since.elapsed() < CLOSE_TIME
+    }
 }
 
 /// One bound address.
@@ -85,7 +110,7 @@ impl Bindings {
             self.by_socket.insert(id, request.address);
             return Ok(request.address);
         }
-        let (socket, address) = bind_udp(&request)?;
+        let (socket, address) = self.bind_udp(&request)?;
         let binding = Binding {
             owners: HashMap::from([(id, request)]),
             listeners: HashSet::new(),
@@ -95,6 +120,20 @@ impl Bindings {
         self.bound.insert(address, binding);
         self.by_socket.insert(id, address);
         Ok(address)
+    }
+
+    /// Reserves a UDP port. One that a server of ours is just giving up is waited for: to the program
+    /// it is free since its close(2).
+    fn bind_udp(&self, request: &BindRequest) -> Result<(StdUdpSocket, SocketAddr), Errno> {
+        for _ in 0..CLOSING_LOOKS {
+            match bind_udp(request) {
+                Err(Errno::EADDRINUSE) if self.closing.iter().any(Closing::holds_its_port) => {
+                    thread::sleep(CLOSING_PAUSE);
+                }
+                result => return result,
+            }
+        }
+        bind_udp(request)
     }
 
     /// The binding of a socket.
@@ -172,7 +211,9 @@ impl Bindings {
             && let Some(binding) = self.bound.remove(&address)
             && let Some(server) = binding.server
         {
-            server.close();
+            self.closing.retain(Closing::holds_its_port);
+            let (socket, since) = (server.close(), Instant::now());
+            self.closing.push(Closing { socket, since });
         }
     }
 

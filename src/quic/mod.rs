@@ -151,7 +151,9 @@ impl Quic {
         let (done, finished) = oneshot::channel();
         self.shared.handle.spawn(async move {
             pool.close();
-            servers.iter().for_each(|server| server.close());
+            for server in servers {
+                server.close();
+            }
             tokio::time::sleep(FAREWELL_TIME).await;
             let _ = done.send(());
         });

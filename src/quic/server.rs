@@ -4,7 +4,7 @@
 
 use std::{
     net::SocketAddr,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError, Weak},
     time::Duration,
 };
 
@@ -30,6 +30,8 @@ const PREFACE_TIMEOUT: Duration = Duration::from_secs(10);
 #[derive(Debug)]
 pub(super) struct Server {
     endpoint: Endpoint,
+    /// The endpoint's own, to see when it is closed.
+    socket: Weak<UdpSocket>,
     config: ServerConfig,
     idle_timeout: Duration,
     state: Mutex<State>,
@@ -74,15 +76,18 @@ impl Server {
         endpoint_config.cid_generator(move || {
             Box::new(quinn_proto::HashedConnectionIdGenerator::from_key(key))
         });
+        let socket = Arc::new(UdpSocket::new(socket)?);
+        let weak = Arc::downgrade(&socket);
         let endpoint = Endpoint::new_with_abstract_socket(
             super::endpoint_config(endpoint_config),
             Some(config.clone()),
-            Arc::new(UdpSocket::new(socket)?),
+            socket,
             Arc::new(TokioRuntime),
         )?;
         let idle_timeout = shared.idle_timeout;
         let server = Arc::new(Self {
             endpoint,
+            socket: weak,
             config,
             idle_timeout,
             state: Mutex::default(),
@@ -129,9 +134,11 @@ impl Server {
         self.endpoint.wait_idle().await;
     }
 
-    /// Closes all connections and takes no more: the UDP port is free once the peers were told.
-    pub(super) fn close(&self) {
+    /// Closes all connections and takes no more. The UDP port is free once the socket that is
+    /// returned has gone: the endpoint's own task drops it.
+    pub(super) fn close(&self) -> Weak<UdpSocket> {
         self.endpoint.close(code::CLOSED, b"the program has ended");
+        Weak::clone(&self.socket)
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
