@@ -320,4 +320,14 @@ UNUSED static void wait_blocked(pid_t tid) {
 
 UNUSED static pid_t thread_id(void) { return (pid_t)syscall(SYS_gettid); }
 
+/* A non-blocking connect to a port where nobody listens. */
+UNUSED static int refused(struct sockaddr_in *closed) {
+    int c = (int)MUST(socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK, 0));
+    errno = 0;
+    int r = connect(c, (struct sockaddr *)closed, sizeof *closed);
+    /* On loopback the answer may be there before connect returns. */
+    printf("connect: %s\n", r < 0 && (errno == EINPROGRESS || errno == ECONNREFUSED) ? "in progress or refused" : "?");
+    return c;
+}
+
 #endif

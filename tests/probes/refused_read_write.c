@@ -2,15 +2,6 @@
 // gap: The errno of read and write after a failure
 #include "probe.h"
 
-static int refused(struct sockaddr_in *closed) {
-    int c = (int)MUST(socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK, 0));
-    errno = 0;
-    int r = connect(c, (struct sockaddr *)closed, sizeof *closed);
-    /* On loopback the answer may be there before connect returns. */
-    printf("connect: %s\n", r < 0 && (errno == EINPROGRESS || errno == ECONNREFUSED) ? "in progress or refused" : "?");
-    return c;
-}
-
 int main(void) {
     int holder;
     struct sockaddr_in closed = v4(closed_port(&holder));
