@@ -138,3 +138,42 @@ fn arguments_are_passed_as_they_are() {
     let expected: String = words.iter().map(|w| format!("[{w}]\n")).collect();
     assert_eq!(done.text(), expected);
 }
+
+/// The debug log shows each trapped call as strace would, and why a call was left to the kernel.
+#[test]
+fn the_debug_log() {
+    wrapped_only!();
+    let sandbox = Sandbox::new();
+    let log = sandbox.path("log");
+    let done = crate::script(&sandbox, "connect.py")
+        .option("--log")
+        .option("debug")
+        .option("--log-file")
+        .option(&log)
+        .args([&crate::common::net::free_port().to_string(), "1"])
+        .run()
+        .exits(1);
+    assert_eq!(done.stderr, "");
+    let text = std::fs::read_to_string(log).expect("a log");
+    for expected in [
+        "socket(2, 0x80001, 0) = a new descriptor",
+        "connect(3, {127.0.0.1:",
+        "ECONNREFUSED",
+    ] {
+        assert!(text.contains(expected), "no {expected} in\n{text}");
+    }
+    // A socket pair is the kernel's own.
+    let log = sandbox.path("foreign");
+    sandbox
+        .wrap(crate::common::tools::python())
+        .option("--log=debug")
+        .option(format!("--log-file={}", log.display()))
+        .args(["-c", "import socket; socket.socketpair()[0].getsockname()"])
+        .run()
+        .success();
+    let text = std::fs::read_to_string(log).expect("a log");
+    assert!(
+        text.contains("left to the kernel: not an emulated socket"),
+        "{text}"
+    );
+}
