@@ -145,22 +145,28 @@ fn sockaddr(call: &Call<'_>) -> Result<Vec<u8>, Errno> {
 }
 
 fn bind(supervisor: &Supervisor, call: &Call<'_>) -> Answer {
-    on_entry(supervisor, call, |entry, id| {
+    on_socket(supervisor, call, |table, id, end| {
+        let entry = table.get(id).ok_or(Errno::EBADF)?;
         let privileged = || tasks::may_bind_any_port(call.tid());
         let (limits, transport) = (&supervisor.limits, supervisor.transport());
-        emul::bind::bind(
+        let answer = emul::bind::bind(
             &mut entry.socket,
             id,
             &sockaddr(call)?,
             privileged,
             limits,
             transport,
-        )
+        )?;
+        // The address is to be free as soon as the program closes.
+        supervisor.join(table, id, end.as_fd())?;
+        Ok(answer)
     })
 }
 
 fn listen(supervisor: &Supervisor, call: &Call<'_>) -> Answer {
-    on_entry(supervisor, call, |entry, id| {
+    on_socket(supervisor, call, |table, id, end| {
+        supervisor.join(table, id, end.as_fd())?;
+        let entry = table.get(id).ok_or(Errno::EBADF)?;
         let (limits, transport) = (&supervisor.limits, supervisor.transport());
         if let End::Ours(end) = &entry.end {
             // Room for the records of waiting connections.
@@ -187,6 +193,12 @@ fn connect(supervisor: &Supervisor, call: &Call<'_>) -> Answer {
             }
         }
         let answer = emul::connect::connect(socket, id, &peer, nonblocking, limits, transport);
+        if answer.as_ref().err() == Some(&Errno::EINPROGRESS)
+            && let Err(error) = supervisor.join(table, id, end.as_fd())
+        {
+            give_up(supervisor, table, id);
+            return Err(error);
+        }
         if let Ok(Outcome::Park(wait)) = answer {
             // __inet_stream_connect keeps the errno of the state it found while it waits.
             let timed_out = if again {
@@ -201,6 +213,14 @@ fn connect(supervisor: &Supervisor, call: &Call<'_>) -> Answer {
         }
         answer
     })
+}
+
+/// Ends an attempt to connect that cannot be shown.
+fn give_up(supervisor: &Supervisor, table: &mut Table, id: SocketId) {
+    supervisor.transport().release(id);
+    if let Some(entry) = table.get(id) {
+        entry.socket.unconnected();
+    }
 }
 
 /// The socket to connect with. After a failure that the program was told, TCP lets it try again; its
