@@ -78,10 +78,7 @@ impl Events for Supervisor {
             return;
         }
         entry.socket.failed(error);
-        if !entry.socket.port_locked {
-            // The port was chosen for this attempt.
-            self.transport().release(id);
-        }
+        self.give_port_back(id, entry);
         let Some(parked) = table.unpark(id, Wait::Connect) else {
             // Closing our end with the filler unread raises EPOLLERR and EPOLLHUP.
             drop(table.set_end(id, End::Closed));
@@ -89,7 +86,8 @@ impl Events for Supervisor {
         };
         // The caller is told at once, and the socket can serve another attempt.
         if let Some(entry) = table.get(id) {
-            entry.socket.unconnected();
+            entry.socket.disconnected();
+            entry.socket.error = None;
         }
         self.answer_parked(&mut table, &parked, Err(error));
         while let Some(parked) = table.unpark(id, Wait::Connect) {
@@ -150,6 +148,7 @@ impl Events for Supervisor {
         let mut table = self.table();
         if let Some(entry) = table.get(id) {
             entry.socket.reset(error);
+            self.give_port_back(id, entry);
         }
         table.set_end(id, End::Closed);
         if error == Errno::EPIPE {
@@ -163,6 +162,7 @@ impl Events for Supervisor {
         let mut table = self.table();
         if let Some(entry) = table.get(id) {
             entry.socket.finished();
+            self.give_port_back(id, entry);
         }
         table.set_end(id, End::Closed);
     }
@@ -180,6 +180,12 @@ impl Events for Supervisor {
 }
 
 impl Supervisor {
+    fn give_port_back(&self, id: SocketId, entry: &Entry) {
+        if !entry.socket.has_port {
+            self.transport().release(id);
+        }
+    }
+
     /// Hands waiting connections to callers that wait for them.
     fn serve_waiting(&self, table: &mut Table, listener: SocketId) {
         while let Some(parked) = table.unpark(listener, Wait::Accept) {

@@ -18,9 +18,9 @@ use nix::{
     fcntl::{FcntlArg, OFlag, fcntl},
     sys::{
         socket::{
-            AddressFamily, Backlog, MsgFlags, SockFlag, SockType, UnixAddr, bind, connect,
-            getsockname, getsockopt, listen, recv, send, sendmsg, socket, socketpair,
-            sockopt::PeerCredentials,
+            AddressFamily, Backlog, MsgFlags, Shutdown, SockFlag, SockType, UnixAddr, bind,
+            connect, getsockname, getsockopt, listen, recv, send, sendmsg, shutdown, socket,
+            socketpair, sockopt::PeerCredentials,
         },
         stat::fstat,
     },
@@ -190,6 +190,20 @@ pub(crate) fn show_broken(ours: OwnedFd) {
     drop(ours);
 }
 
+/// Marks an end that is alone, as inet_shutdown marks a socket that is not connected although it then
+/// says ENOTCONN. `how` as for shutdown(2); another value does nothing.
+pub(crate) fn shut_down(end: BorrowedFd<'_>, how: i32) {
+    let how = match how {
+        libc::SHUT_RD => Shutdown::Read,
+        libc::SHUT_WR => Shutdown::Write,
+        libc::SHUT_RDWR => Shutdown::Both,
+        _ => return,
+    };
+    if let Err(error) = shutdown(end.as_raw_fd(), how) {
+        tracing::debug!(%error, "an unconnected end was not shut down");
+    }
+}
+
 /// Takes the pair's own pending error (0 if there is none), which stands for one of the socket's.
 pub(crate) fn take_error(end: BorrowedFd<'_>) -> i32 {
     get_option(end, libc::SOL_SOCKET, libc::SO_ERROR).unwrap_or(0)
@@ -243,10 +257,7 @@ pub(crate) fn set_nonblocking(end: BorrowedFd<'_>, on: bool) -> Result<(), Errno
 
 #[cfg(test)]
 mod tests {
-    use nix::sys::{
-        epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout},
-        socket::shutdown,
-    };
+    use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
 
     use super::*;
 
