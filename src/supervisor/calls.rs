@@ -377,10 +377,25 @@ fn shutdown(supervisor: &Supervisor, call: &Call<'_>) -> Answer {
                 stop_listening(supervisor, table, id, end.as_fd());
             }
             State::Connecting { .. } => stop_connecting(supervisor, table, id),
+            State::Connected { .. } if how != libc::SHUT_RD && matches!(answer, Ok(_)) => {
+                return Ok(finish(supervisor, entry, end.as_fd(), how));
+            }
             _ => {}
         }
         answer
     })
+}
+
+/// Shuts down a connection for writing, and seals what was written ([`Seal`](emul::transport::Seal)).
+fn finish(supervisor: &Supervisor, entry: &Entry, program: BorrowedFd<'_>, how: i32) -> Outcome {
+    let End::Bridged(seal) = &entry.end else {
+        return Outcome::Native("the pair ends the direction");
+    };
+    let mut sealed = seal.lock();
+    // A queue that is full takes no seal: a later reset then shows as an end of file.
+    *sealed |= pair::seal(program, supervisor.drained.as_fd());
+    pair::shut_down(program, how);
+    Outcome::Value(0)
 }
 
 /// accept(2) no longer finds a listener; what waited is dropped, and so reset. Who polls it sees a
