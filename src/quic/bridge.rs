@@ -6,7 +6,7 @@
 //! | bytes | bytes |
 //! | end of file: the program has shut down writing | FIN |
 //! | hang-up: the program has closed | FIN, STOP_SENDING(CLOSED) |
-//! | ECONNRESET (closed with data unread), or SO_LINGER 0 | FIN, STOP_SENDING(RESET) |
+//! | ECONNRESET (closed with data unread), or SO_LINGER 0 | STOP_SENDING(RESET, and where) |
 //! | shutdown(SHUT_WR) | FIN |
 //! | reset, once all bytes are delivered | STOP_SENDING(RESET), RESET_STREAM, connection lost |
 //! | reset, if the program writes | STOP_SENDING(CLOSED): TCP answers data after close with RST |
@@ -37,6 +37,9 @@ use crate::emul::transport::{Closing, Events};
 
 /// Received pieces handed to the program in one system call; each is at most a datagram.
 const PIECES: usize = 64;
+/// How long a side that was told of a reset may take to answer. It does not if it had sent FIN, and
+/// all was acknowledged, before it was told.
+const RESET_PATIENCE: Duration = Duration::from_secs(2);
 /// net.ipv4.tcp_fin_timeout's default.
 const FIN_TIMEOUT: Duration = Duration::from_secs(60);
 
@@ -47,6 +50,8 @@ enum Ended {
     Finished,
     /// The program has closed its end.
     HungUp,
+    /// The program has closed its end so that the peer is to see a reset.
+    Aborted,
     /// The program must see a reset, and this error.
     Reset(Errno),
 }
@@ -62,12 +67,7 @@ pub(super) async fn run(
 ) {
     let outward = async {
         let ended = up(&flow, &mut send, events).await;
-        if matches!(ended, Ended::Reset(_)) {
-            flow.reset.notify_one();
-        } else {
-            // Until the peer has acknowledged everything, or wants no more.
-            let _ = send.stopped().await;
-        }
+        settle(&flow, ended, &mut send).await;
         flow.delivered.store(true, Ordering::Relaxed);
         flow.progress.notify_waiters();
         ended
@@ -80,11 +80,30 @@ pub(super) async fn run(
         let _ = recv.stop(code::RESET);
         return show_reset(&flow, errno, events);
     }
-    if up == Ended::HungUp || down == Ended::HungUp {
+    if up != Ended::Finished || down != Ended::Finished {
         events.closed(flow.id);
     } else {
         flow.unseal();
         events.finished(flow.id);
+    }
+}
+
+/// Waits until the peer has acknowledged everything, or wants no more.
+async fn settle(flow: &Flow, ended: Ended, send: &mut SendStream) {
+    match ended {
+        Ended::Reset(_) => flow.hurry(),
+        Ended::Aborted => {
+            let answer = send.stopped();
+            if tokio::time::timeout(RESET_PATIENCE, answer).await.is_err() {
+                let _ = send.reset(code::RESET);
+            }
+        }
+        Ended::Finished | Ended::HungUp => match send.stopped().await {
+            Ok(Some(code)) if code != code::CLOSED => {
+                flow.reset_behind(code::bytes_before_reset(code));
+            }
+            _ => {}
+        },
     }
 }
 
@@ -108,6 +127,7 @@ async fn up(flow: &Flow, send: &mut SendStream, events: &dyn Events) -> Ended {
             Ok(Some(chunk)) => {
                 flow.sent.fetch_add(chunk.len() as u64, Ordering::Relaxed);
                 match send.write_chunk(chunk).await {
+                    Ok(()) if flow.cut_off.load(Ordering::Relaxed) => return Ended::Aborted,
                     Ok(()) => {}
                     Err(WriteError::Stopped(code)) => {
                         return stopped_by_peer(flow, code, send, events).await;
@@ -150,20 +170,26 @@ async fn up(flow: &Flow, send: &mut SendStream, events: &dyn Events) -> Ended {
     }
 }
 
-/// The program has shut down writing or closed: FIN, after all it wrote.
+/// The program has shut down writing or closed: FIN, after all it wrote. A reset is told by the other
+/// direction, with STOP_SENDING, so that the bytes before it still arrive; once that direction is over,
+/// only RESET_STREAM is left to say so.
 fn end_of_program_data(flow: &Flow, send: &mut SendStream, events: &dyn Events) -> Ended {
-    let closing = flow.is_hung_up().then(|| flow.closing(events));
-    // The other direction tells the peer of a reset by STOP_SENDING, so that the bytes before it
-    // still arrive. Once that direction is over, only RESET_STREAM is left to say so.
-    if closing == Some(Closing::Abort) && flow.fin_shown.load(Ordering::Relaxed) {
-        let _ = send.reset(code::RESET);
-    } else {
-        // Stopped meanwhile: the peer wants no more, and knows.
-        let _ = send.finish();
-    }
-    match closing {
-        Some(Closing::Orderly | Closing::Abort) => Ended::HungUp,
-        Some(Closing::Unknown) | None => Ended::Finished,
+    match flow.is_hung_up().then(|| flow.closing(events)) {
+        Some(Closing::Abort) => {
+            if flow.fin_shown.load(Ordering::Relaxed) {
+                let _ = send.reset(code::RESET);
+            }
+            Ended::Aborted
+        }
+        orderly => {
+            // Stopped meanwhile: the peer wants no more, and knows.
+            let _ = send.finish();
+            if orderly == Some(Closing::Orderly) {
+                Ended::HungUp
+            } else {
+                Ended::Finished
+            }
+        }
     }
 }
 
@@ -192,6 +218,7 @@ async fn stopped_by_peer(
     events: &dyn Events,
 ) -> Ended {
     if code != code::CLOSED {
+        flow.reset_behind(code::bytes_before_reset(code));
         return Ended::Reset(Errno::ECONNRESET);
     }
     loop {
@@ -213,15 +240,19 @@ async fn down(flow: &Flow, recv: &mut RecvStream, events: &dyn Events) -> Ended 
     let mut pieces: [Bytes; PIECES] = std::array::from_fn(|_| Bytes::new());
     let mut patience = Patience::WhileOpen;
     loop {
+        if flow.is_reset() {
+            return Ended::Reset(Errno::ECONNRESET);
+        }
         let read = tokio::select! {
             biased;
             read = recv.read_chunks(&mut pieces) => read,
+            () = flow.hurry.notified() => continue,
             () = patience.ends(flow) => match (flow.closing(events), &patience) {
                 (Closing::Unknown, Patience::WhileOpen) => {
                     patience = Patience::Until(Instant::now() + FIN_TIMEOUT);
                     continue;
                 }
-                (closing, _) => return stop_sender(recv, closing),
+                (closing, _) => return stop_sender(flow, recv, closing),
             },
         };
         match read {
@@ -264,19 +295,22 @@ impl Patience {
     }
 }
 
-/// The program has closed: it reads no more.
-fn stop_sender(recv: &mut RecvStream, closing: Closing) -> Ended {
-    let code = if closing == Closing::Abort {
-        code::RESET
-    } else {
-        code::CLOSED
-    };
-    // Already at its end: the peer has said all.
-    let _ = recv.stop(code);
-    if closing == Closing::Unknown {
-        Ended::Finished
-    } else {
-        Ended::HungUp
+/// The program has closed: it reads no more. Errors mean that the peer has said all already.
+fn stop_sender(flow: &Flow, recv: &mut RecvStream, closing: Closing) -> Ended {
+    match closing {
+        Closing::Abort => {
+            flow.cut_off.store(true, Ordering::Relaxed);
+            let _ = recv.stop(code::reset_behind(flow.sent.load(Ordering::Relaxed)));
+            Ended::Aborted
+        }
+        Closing::Orderly => {
+            let _ = recv.stop(code::CLOSED);
+            Ended::HungUp
+        }
+        Closing::Unknown => {
+            let _ = recv.stop(code::CLOSED);
+            Ended::Finished
+        }
     }
 }
 
@@ -307,12 +341,13 @@ async fn write_all(flow: &Flow, pieces: &mut [Bytes]) -> Written {
                     first += 1;
                 }
             }
+            Err(Errno::EAGAIN) if flow.hurried.load(Ordering::Relaxed) => return Written::Reset,
             Err(Errno::EAGAIN) => tokio::select! {
                 biased;
                 ready = flow.writable() => if ready.is_err() {
                     return Written::Done;
                 },
-                () = flow.reset.notified() => return Written::Reset,
+                () = flow.hurry.notified() => {}
             },
             Err(_) => return Written::Done,
         }

@@ -8,12 +8,25 @@ use quinn::{ConnectionError, TransportErrorCode, VarInt};
 /// STOP_SENDING: the program has closed its socket and reads no more. CONNECTION_CLOSE: no longer
 /// needed.
 pub(super) const CLOSED: VarInt = VarInt::from_u32(0);
-/// RESET_STREAM, STOP_SENDING: the program has reset its connection.
+/// RESET_STREAM, STOP_SENDING: the program has reset its connection, or the other side has seen that.
 pub(super) const RESET: VarInt = VarInt::from_u32(1);
 /// RESET_STREAM, STOP_SENDING, CONNECTION_CLOSE: nobody listens.
 pub(super) const REFUSED: VarInt = VarInt::from_u32(2);
 /// RESET_STREAM, STOP_SENDING: the stream did not begin with a preface.
 pub(super) const BAD_PREFACE: VarInt = VarInt::from_u32(3);
+
+/// STOP_SENDING: this plus the number of bytes that come before the reset.
+const RESET_BEHIND: u64 = 1 << 60;
+
+/// STOP_SENDING: the program has reset its connection, behind so many bytes that this side has sent.
+pub(super) fn reset_behind(bytes: u64) -> VarInt {
+    VarInt::from_u64(RESET_BEHIND.saturating_add(bytes)).unwrap_or(RESET)
+}
+
+/// How many bytes come before the reset that a STOP_SENDING tells of.
+pub(super) fn bytes_before_reset(code: VarInt) -> u64 {
+    code.into_inner().saturating_sub(RESET_BEHIND)
+}
 
 /// TLS alert no_application_protocol (RFC 7301 section 3.2), as a QUIC error (RFC 9001 section 4.8).
 const NO_APPLICATION_PROTOCOL: u64 = 0x100 + 120;
@@ -91,6 +104,14 @@ pub(super) fn lost(error: &ConnectionError) -> Errno {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_reset_says_where_it_is() {
+        assert_eq!(bytes_before_reset(reset_behind(12_345)), 12_345);
+        assert_eq!(bytes_before_reset(reset_behind(0)), 0);
+        assert_eq!(bytes_before_reset(RESET), 0);
+        assert_eq!(bytes_before_reset(reset_behind(u64::MAX)), 0);
+    }
 
     #[test]
     fn refusals_get_the_errno_that_tcp_would_give() {

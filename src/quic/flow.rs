@@ -55,8 +55,14 @@ pub(super) struct Flow {
     seal: Arc<Seal>,
     /// The program's close is to be seen as a reset.
     pub(super) aborted: AtomicBool,
-    /// Notified once the program must see a reset: it is not waited for any more.
-    pub(super) reset: Notify,
+    /// How many bytes the program is given before it must see a reset. Beyond reach if there is none.
+    reset_behind: AtomicU64,
+    /// The program is not waited for any more.
+    pub(super) hurried: AtomicBool,
+    /// Notified when either of these changes.
+    pub(super) hurry: Notify,
+    /// The peer was told to stop: what the program wrote and was not read is of no use.
+    pub(super) cut_off: AtomicBool,
     /// Our end was shut down for writing. From then on a hang-up may also mean that the program has
     /// merely shut down its own direction.
     pub(super) fin_shown: AtomicBool,
@@ -88,11 +94,31 @@ impl Flow {
             end: watch(end.fd)?,
             seal: end.seal,
             aborted: AtomicBool::new(false),
-            reset: Notify::new(),
+            reset_behind: AtomicU64::new(u64::MAX),
+            hurried: AtomicBool::new(false),
+            hurry: Notify::new(),
+            cut_off: AtomicBool::new(false),
             fin_shown: AtomicBool::new(false),
             delivered: AtomicBool::new(false),
             progress,
         })
+    }
+
+    /// The program must see a reset, behind so many bytes if they arrive.
+    pub(super) fn reset_behind(&self, bytes: u64) {
+        self.reset_behind.fetch_min(bytes, Ordering::Relaxed);
+        self.hurry();
+    }
+
+    /// Whether it must see it now.
+    pub(super) fn is_reset(&self) -> bool {
+        self.received.load(Ordering::Relaxed) >= self.reset_behind.load(Ordering::Relaxed)
+    }
+
+    /// Waits for the program no more: what its end of the pair has no room for is dropped.
+    pub(super) fn hurry(&self) {
+        self.hurried.store(true, Ordering::Relaxed);
+        self.hurry.notify_one();
     }
 
     /// Whether the program may still write, or has written what the peer does not have yet.
