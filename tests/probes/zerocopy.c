@@ -1,0 +1,11 @@
+// Sending without a copy.
+// gap: MSG_ZEROCOPY and TCP_ZEROCOPY_RECEIVE
+#include "probe.h"
+
+int main(void) {
+    int c, d, on = 1;
+    connected_pair(&c, &d);
+    T(setsockopt(c, SOL_SOCKET, SO_ZEROCOPY, &on, sizeof on));
+    T(send(c, "zero", 4, MSG_ZEROCOPY | MSG_NOSIGNAL));
+    return 0;
+}
