@@ -85,6 +85,9 @@ pub(crate) trait Transport: Send + Sync {
     /// As connect(2), where no packet need be sent to know: ENETUNREACH, EADDRNOTAVAIL.
     fn connect(&self, id: SocketId, request: ConnectRequest) -> Result<SocketAddr, Errno>;
 
+    /// Abandons an attempt to connect.
+    fn abandon(&self, id: SocketId);
+
     /// Forgets the socket: its address is free again, an attempt is abandoned.
     fn release(&self, id: SocketId);
 

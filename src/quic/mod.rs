@@ -265,10 +265,14 @@ impl Transport for Quic {
         Ok(route.local)
     }
 
-    fn release(&self, id: SocketId) {
+    fn abandon(&self, id: SocketId) {
         if let Some(attempt) = self.attempts().remove(&id) {
             attempt.abort();
         }
+    }
+
+    fn release(&self, id: SocketId) {
+        self.abandon(id);
         let orphaned = self.bindings().release(id);
         if let Some((address, server)) = orphaned {
             self.wind_down(address, server);
