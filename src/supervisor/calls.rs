@@ -71,9 +71,12 @@ pub(super) const CALLS: &[TrappedCall] = &[
     TrappedCall { number: libc::SYS_shutdown, name: "shutdown", when: When::Always, arguments: &[Int, Int], handler: shutdown },
     TrappedCall { number: libc::SYS_getsockopt, name: "getsockopt", when: When::EmulatedOption, arguments: &[Int, Int, Int, Pointer, Pointer], handler: getsockopt },
     TrappedCall { number: libc::SYS_setsockopt, name: "setsockopt", when: When::EmulatedOption, arguments: &[Int, Int, Int, Pointer, Int], handler: setsockopt },
-    TrappedCall { number: libc::SYS_sendto, name: "sendto", when: When::FastOpen(3), arguments: &[Int, Pointer, Int, Hex, Address, Int], handler: fast_open },
-    TrappedCall { number: libc::SYS_sendmsg, name: "sendmsg", when: When::FastOpen(2), arguments: &[Int, Pointer, Hex], handler: fast_open },
-    TrappedCall { number: libc::SYS_sendmmsg, name: "sendmmsg", when: When::FastOpen(3), arguments: &[Int, Pointer, Int, Hex], handler: fast_open },
+    TrappedCall { number: libc::SYS_sendto, name: "sendto", when: When::Flag(3, libc::MSG_FASTOPEN), arguments: &[Int, Pointer, Int, Hex, Address, Int], handler: fast_open },
+    TrappedCall { number: libc::SYS_sendmsg, name: "sendmsg", when: When::Flag(2, libc::MSG_FASTOPEN), arguments: &[Int, Pointer, Hex], handler: fast_open },
+    TrappedCall { number: libc::SYS_sendmmsg, name: "sendmmsg", when: When::Flag(3, libc::MSG_FASTOPEN), arguments: &[Int, Pointer, Int, Hex], handler: fast_open },
+    TrappedCall { number: libc::SYS_recvfrom, name: "recvfrom", when: When::Flag(3, libc::MSG_ERRQUEUE), arguments: &[Int, Pointer, Int, Hex, Pointer, Pointer], handler: error_queue },
+    TrappedCall { number: libc::SYS_recvmsg, name: "recvmsg", when: When::Flag(2, libc::MSG_ERRQUEUE), arguments: &[Int, Pointer, Hex], handler: error_queue },
+    TrappedCall { number: libc::SYS_recvmmsg, name: "recvmmsg", when: When::Flag(3, libc::MSG_ERRQUEUE), arguments: &[Int, Pointer, Int, Hex, Pointer], handler: error_queue },
 ];
 
 /// Why a call on a descriptor that is not in the table is continued.
@@ -377,10 +380,25 @@ fn shutdown(supervisor: &Supervisor, call: &Call<'_>) -> Answer {
                 stop_listening(supervisor, table, id, end.as_fd());
             }
             State::Connecting { .. } => stop_connecting(supervisor, table, id),
+            State::Connected { .. } if how != libc::SHUT_RD && answer.is_ok() => {
+                return Ok(finish(supervisor, entry, end.as_fd(), how));
+            }
             _ => {}
         }
         answer
     })
+}
+
+/// Shuts down a connection for writing, and seals what was written ([`Seal`](emul::transport::Seal)).
+fn finish(supervisor: &Supervisor, entry: &Entry, program: BorrowedFd<'_>, how: i32) -> Outcome {
+    let End::Bridged(seal) = &entry.end else {
+        return Outcome::Native("the pair ends the direction");
+    };
+    let mut sealed = seal.lock();
+    // A queue that is full takes no seal: a later reset then shows as an end of file.
+    *sealed |= pair::seal(program, supervisor.drained.as_fd());
+    pair::shut_down(program, how);
+    Outcome::Value(0)
 }
 
 /// accept(2) no longer finds a listener; what waited is dropped, and so reset. Who polls it sees a
@@ -462,4 +480,9 @@ fn option_bytes(option: emul::options::Name) -> usize {
 /// client half out, tcp(7). Programs then connect first.
 fn fast_open(supervisor: &Supervisor, call: &Call<'_>) -> Answer {
     on_entry(supervisor, call, |_, _| Err(Errno::EOPNOTSUPP))
+}
+
+/// MSG_ERRQUEUE asks for what IP_RECVERR collects, ip(7): nothing, ever. It never waits for it.
+fn error_queue(supervisor: &Supervisor, call: &Call<'_>) -> Answer {
+    on_entry(supervisor, call, |_, _| Err(Errno::EAGAIN))
 }

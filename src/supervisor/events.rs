@@ -4,6 +4,7 @@
 use std::{
     net::SocketAddr,
     os::fd::{AsFd, OwnedFd},
+    sync::Arc,
 };
 
 use nix::errno::Errno;
@@ -22,11 +23,11 @@ use crate::emul::{
     outcome::{Outcome, Wait},
     setsockopt::aborts_on_close,
     socket::{SocketId, State},
-    transport::{Closing, Events},
+    transport::{BridgedEnd, Closing, Events, Seal},
 };
 
 impl Events for Supervisor {
-    fn connected(&self, id: SocketId) -> Option<OwnedFd> {
+    fn connected(&self, id: SocketId) -> Option<BridgedEnd> {
         let mut table = self.table();
         if !table.get(id)?.socket.established() {
             return None;
@@ -39,7 +40,8 @@ impl Events for Supervisor {
         let copy = copy.as_ref().map(AsFd::as_fd);
         let entry = table.get(id)?;
         let filler = std::mem::take(&mut entry.filler);
-        let joined = match (table.set_end(id, End::Bridged), copy) {
+        let seal = Arc::<Seal>::default();
+        let joined = match (table.set_end(id, End::Bridged(Arc::clone(&seal))), copy) {
             (Some(ours), _) => {
                 if let Err(error) = self.epoll.delete(&ours) {
                     tracing::debug!(%error, "a socketpair was not watched");
@@ -68,7 +70,7 @@ impl Events for Supervisor {
                 .map_or(Err(Errno::ENOBUFS), |_| Ok(Outcome::Value(0)));
             self.answer_parked(&mut table, &parked, answer);
         }
-        end
+        end.map(|fd| BridgedEnd { fd, seal })
     }
 
     fn failed(&self, id: SocketId, error: Errno) {
@@ -101,7 +103,7 @@ impl Events for Supervisor {
         listener: SocketId,
         local: SocketAddr,
         peer: SocketAddr,
-    ) -> Option<(SocketId, OwnedFd)> {
+    ) -> Option<(SocketId, BridgedEnd)> {
         let pair = pair::connected()
             .inspect_err(|error| {
                 tracing::error!(%error, "no socketpair for a new connection, which is refused; raise the limit of open files (ulimit -n)");
@@ -113,7 +115,8 @@ impl Events for Supervisor {
         let family = listening.family;
         let peer = address::in_family(peer, family);
         let socket = listening.accepted(address::in_family(local, family), peer);
-        let mut entry = Entry::new(socket, End::Bridged, pair.inode);
+        let seal = Arc::<Seal>::default();
+        let mut entry = Entry::new(socket, End::Bridged(Arc::clone(&seal)), pair.inode);
         entry.unaccepted = true;
         table.insert(connection, entry);
         let record = Record { connection, peer };
@@ -123,7 +126,8 @@ impl Events for Supervisor {
             return None;
         }
         self.serve_waiting(&mut table, listener);
-        Some((connection, pair.ours))
+        let fd = pair.ours;
+        Some((connection, BridgedEnd { fd, seal }))
     }
 
     fn closing(&self, id: SocketId) -> Closing {

@@ -28,7 +28,10 @@ use nix::{
 
 use socket2::SockRef;
 
-use crate::sys::socket::{get_option, set_option};
+use crate::sys::{
+    fd::send_with_fd,
+    socket::{get_option, set_option},
+};
 
 /// Bytes each filler write tries to place: the most that AF_UNIX puts into one buffer at the
 /// smallest SO_SNDBUF.
@@ -81,6 +84,7 @@ pub(crate) fn join(program: BorrowedFd<'_>) -> Result<OwnedFd, Errno> {
         // Any task on the host may have connected meanwhile.
         if getsockopt(&ours, PeerCredentials)?.pid() == std::process::id().cast_signed() {
             ours.set_nonblocking(true).map_err(errno)?;
+            take_urgent_inline(ours.as_fd());
             return Ok(ours.into());
         }
     }
@@ -100,6 +104,7 @@ pub(crate) fn connected() -> Result<Pair, Errno> {
     set_nonblocking(program.as_fd(), false)?;
     widen(program.as_fd());
     widen(ours.as_fd());
+    take_urgent_inline(ours.as_fd());
     let inode = fstat(&program)?.st_ino;
     Ok(Pair {
         program,
@@ -117,6 +122,13 @@ pub(crate) fn show_connecting(program: BorrowedFd<'_>) -> Result<usize, Errno> {
     // SO_SNDBUF rises to its minimum of 4,608 bytes; filled up, the end is not writable.
     set_option(program, libc::SOL_SOCKET, libc::SO_SNDBUF, 1)?;
     fill(program)
+}
+
+/// Urgent bytes are to lie among the others: where they do not, AF_UNIX drops them at the next read.
+fn take_urgent_inline(ours: BorrowedFd<'_>) {
+    if let Err(error) = SockRef::from(&ours).set_out_of_band_inline(true) {
+        tracing::debug!(%error, "SO_OOBINLINE of a socketpair");
+    }
 }
 
 fn fill(program: BorrowedFd<'_>) -> Result<usize, Errno> {
@@ -190,8 +202,15 @@ pub(crate) fn show_broken(ours: OwnedFd) {
     drop(ours);
 }
 
-/// Marks an end that is alone, as inet_shutdown marks a socket that is not connected although it then
-/// says ENOTCONN. `how` as for shutdown(2); another value does nothing.
+/// Places one byte in our end's queue that can be told from the program's own: it carries a
+/// descriptor, `passed`. Returns whether there was room.
+pub(crate) fn seal(program: BorrowedFd<'_>, passed: BorrowedFd<'_>) -> bool {
+    send_with_fd(program, &[0], passed).is_ok()
+}
+
+/// Shuts down an end as shutdown(2) does; `how` that is none of its values does nothing. An end that
+/// is alone is merely marked, as inet_shutdown marks a socket that is not connected although it then
+/// says ENOTCONN.
 pub(crate) fn shut_down(end: BorrowedFd<'_>, how: i32) {
     let how = match how {
         libc::SHUT_RD => Shutdown::Read,
@@ -200,7 +219,7 @@ pub(crate) fn shut_down(end: BorrowedFd<'_>, how: i32) {
         _ => return,
     };
     if let Err(error) = shutdown(end.as_raw_fd(), how) {
-        tracing::debug!(%error, "an unconnected end was not shut down");
+        tracing::debug!(%error, "an end was not shut down");
     }
 }
 

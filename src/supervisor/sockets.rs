@@ -5,6 +5,7 @@
 use std::{
     collections::{HashMap, HashSet, VecDeque},
     os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd},
+    sync::Arc,
 };
 
 use nix::{
@@ -18,6 +19,7 @@ use crate::{
         accept::{RECORD_BYTES, Record},
         outcome::{Injection, Origin, Wait},
         socket::{Socket, SocketId, State},
+        transport::Seal,
     },
     sys::fd::{receive_with_fd, send_with_fd},
 };
@@ -30,7 +32,7 @@ pub(super) enum End {
     /// Here, watched for the program closing its end.
     Ours(OwnedFd),
     /// With the bridge of a connection.
-    Bridged,
+    Bridged(Arc<Seal>),
     /// Closed, to show a failure or a reset. The entry stays for getsockname and the like, until a
     /// sweep finds that the socket is gone.
     Closed,
@@ -131,7 +133,7 @@ impl Table {
         self.untold -= usize::from(entry.end.is_untold());
         match std::mem::replace(&mut entry.end, end) {
             End::Ours(end) => Some(end),
-            End::Alone | End::Bridged | End::Closed => None,
+            End::Alone | End::Bridged(_) | End::Closed => None,
         }
     }
 
@@ -291,6 +293,10 @@ mod tests {
     use super::*;
     use crate::supervisor::{call::identity, pair};
 
+    fn bridged() -> End {
+        End::Bridged(Arc::default())
+    }
+
     struct Listener {
         table: Table,
         id: SocketId,
@@ -313,7 +319,7 @@ mod tests {
         let connection = identity(&pair.program).unwrap();
         let peer = (std::net::Ipv4Addr::LOCALHOST, port).into();
         let socket = Socket::new(libc::AF_INET, libc::SOCK_STREAM, 0).unwrap();
-        let mut accepted = Entry::new(socket.accepted(peer, peer), End::Bridged, pair.inode);
+        let mut accepted = Entry::new(socket.accepted(peer, peer), bridged(), pair.inode);
         accepted.unaccepted = true;
         listener.table.insert(connection, accepted);
         let record = Record { connection, peer };
@@ -394,7 +400,7 @@ mod tests {
     fn a_sweep_ends_what_is_gone_and_nothing_else() {
         let mut table = Table::default();
         let socket = Socket::new(libc::AF_INET, libc::SOCK_STREAM, 0).unwrap();
-        let ends = [End::Alone, End::Alone, End::Closed, End::Bridged];
+        let ends = [End::Alone, End::Alone, End::Closed, bridged()];
         for (number, end) in (0..).zip(ends) {
             let entry = Entry::new(socket.clone(), end, number);
             table.insert(SocketId(number), entry);
