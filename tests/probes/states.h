@@ -134,6 +134,10 @@ UNUSED static const char *outcome(long result) {
     return out;
 }
 
+/* Not connected: what data calls say is a gap, see states_unconnected_io.c and states_bound_io.c. */
+UNUSED static int unconnected(enum state state) { return state == NEW || state == REFUSED || state == LISTENER_SHUT; }
+UNUSED static int bound_or_listens(enum state state) { return state == BOUND || state == LISTENING || state == ONE_WAITS; }
+
 /* One call, made on a fresh specimen in each state; `show` prints the row's cells. */
 UNUSED static void table(void (*show)(struct specimen *, enum state)) {
     for (int i = 0; i < STATES; i++) {

@@ -17,7 +17,8 @@ static void select_three(int fd) {
 }
 
 static void readiness(struct specimen *s, enum state state) {
-    (void)state;
+    if (state == BOUND || state == LISTENER_SHUT)
+        return; /* see states_bound_poll.c */
     struct epoll_event e = {.events = EPOLLIN | EPOLLOUT | EPOLLPRI | EPOLLRDHUP}, got = {0};
     int ep = (int)MUST(epoll_create1(0));
     struct pollfd narrow = {.fd = s->fd};

@@ -1,7 +1,11 @@
-// recv() in every state, blocking where it need not wait. After a refused non-blocking connect the kernel's errno is
+// recv() in every state but the unconnected, blocking where it need not wait. After a refused non-blocking connect the kernel's errno is
 // another: see refused_read_write.c.
 // net: silent
 #include "states.h"
+
+static int skipped(enum state state) {
+    return state == REFUSED_LATER || unconnected(state) || bound_or_listens(state);
+}
 
 static int waits(enum state state) {
     return state == CONNECTING || state == CONNECTED || state == ACCEPTED || state == SHUT_WRITING;
@@ -9,7 +13,7 @@ static int waits(enum state state) {
 
 static void at_once(struct specimen *s, enum state state) {
     char text[8];
-    if (state == REFUSED_LATER)
+    if (skipped(state))
         return;
     printf("recv %s", outcome(recv(s->fd, text, sizeof text, MSG_DONTWAIT)));
     printf(", again %s", outcome(recv(s->fd, text, sizeof text, MSG_DONTWAIT)));
@@ -18,7 +22,7 @@ static void at_once(struct specimen *s, enum state state) {
 
 static void waiting(struct specimen *s, enum state state) {
     char text[8];
-    if (state == REFUSED_LATER || waits(state))
+    if (skipped(state) || waits(state))
         return;
     printf("read %s", outcome(read(s->fd, text, sizeof text)));
     if (state != DATA_WAITS)
@@ -28,7 +32,7 @@ static void waiting(struct specimen *s, enum state state) {
 static void other(struct specimen *s, enum state state) {
     char text[8];
     int pending = -1;
-    if (state == REFUSED_LATER)
+    if (skipped(state))
         return;
     printf("peek %s", outcome(recv(s->fd, text, sizeof text, MSG_PEEK | MSG_DONTWAIT)));
     int r = ioctl(s->fd, FIONREAD, &pending);

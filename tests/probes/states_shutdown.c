@@ -4,12 +4,17 @@
 
 static int how;
 
+/* What poll says of these is shown by states_bound_poll.c. */
+static int elsewhere(enum state state) {
+    return bound_or_listens(state) || state == LISTENER_SHUT || state == CONNECTING;
+}
+
 static void do_shutdown(struct specimen *s, enum state state) {
-    (void)state;
     printf("%s", outcome(shutdown(s->fd, how)));
     if (s->peer >= 0 && state != ONE_WAITS && how != SHUT_RD)
         settle(s->peer, POLLIN);
-    printf(", %s", poll_names(poll_now(s->fd, 0)));
+    if (!elsewhere(state))
+        printf(", %s", poll_names(poll_now(s->fd, 0)));
     if (s->peer >= 0 && state != ONE_WAITS)
         printf(", peer %s", poll_names(poll_now(s->peer, 0)));
     printf(", again %s", outcome(shutdown(s->fd, how)));
