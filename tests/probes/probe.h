@@ -175,6 +175,19 @@ UNUSED static void settle(int fd, unsigned bits) {
     printf("but is %s\n", poll_names(poll_now(fd, 0)));
 }
 
+/* Wait until this many bytes can be read. */
+UNUSED static void settle_bytes(int fd, int want) {
+    struct timespec pause = {.tv_nsec = 2000000};
+    int n = -1;
+    for (int i = 0; i < SOON / 2 && n != want; i++) {
+        ioctl(fd, FIONREAD, &n);
+        if (n != want)
+            nanosleep(&pause, NULL);
+    }
+    if (n != want)
+        printf("never became readable: %d bytes, but %d\n", want, n);
+}
+
 UNUSED static int so_error(int fd) {
     int e = -1;
     socklen_t len = sizeof e;

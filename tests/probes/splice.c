@@ -9,8 +9,7 @@ int main(void) {
     MUST(pipe(out));
     send_all(in[1], "through the pipes", 17);
     T(splice(in[0], NULL, c, NULL, 17, SPLICE_F_MOVE));
-    char all[17];
-    T(recv(d, all, 17, MSG_WAITALL | MSG_PEEK));
+    settle_bytes(d, 17);
     T(splice(d, NULL, out[1], NULL, 17, SPLICE_F_MOVE));
     T(read(out[0], text, sizeof text));
     printf("%s\n", text);
