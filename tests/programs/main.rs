@@ -6,11 +6,14 @@
 #[path = "../common/mod.rs"]
 mod common;
 
+mod apache;
 mod curl;
 mod go;
 mod iperf3;
 mod netcat;
 mod nginx;
+mod nginx_proxy;
+mod nginx_workers;
 mod proof;
 mod python;
 mod redis;
