@@ -116,7 +116,8 @@ fn serves(mpm: &str, settings: &str) {
     server.stop().success();
 }
 
-const PREFORK: &str = "StartServers 12\nMinSpareServers 4\nMaxSpareServers 16\nMaxRequestWorkers 16";
+const PREFORK: &str =
+    "StartServers 12\nMinSpareServers 4\nMaxSpareServers 16\nMaxRequestWorkers 16";
 const EVENT: &str = "StartServers 2\nThreadsPerChild 8\nMinSpareThreads 8\nMaxSpareThreads 32\nMaxRequestWorkers 32";
 
 #[test]

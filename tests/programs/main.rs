@@ -14,12 +14,14 @@ mod netcat;
 mod nginx;
 mod nginx_proxy;
 mod nginx_workers;
+mod node;
 mod proof;
 mod python;
 mod redis;
 mod ssh;
 mod static_c;
 mod telnet;
+mod wsgi;
 
 use std::path::{Path, PathBuf};
 
