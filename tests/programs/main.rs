@@ -8,8 +8,11 @@ mod common;
 
 mod apache;
 mod curl;
+mod git;
 mod go;
+mod haproxy;
 mod iperf3;
+mod memcached;
 mod netcat;
 mod nginx;
 mod nginx_proxy;
@@ -18,9 +21,11 @@ mod node;
 mod proof;
 mod python;
 mod redis;
+mod rsync;
 mod ssh;
 mod static_c;
 mod telnet;
+mod trees;
 mod wsgi;
 
 use std::path::{Path, PathBuf};

@@ -1,4 +1,4 @@
-"""An HTTP/1.1 server with keep-alive that answers a POST with its body."""
+"""An HTTP/1.1 server with keep-alive: GET is answered with the own port, POST with its body."""
 import http.server
 import sys
 
@@ -6,8 +6,13 @@ import sys
 class Echo(http.server.BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
 
+    def do_GET(self):
+        self.answer(f"{self.server.server_port}\n".encode())
+
     def do_POST(self):
-        body = self.rfile.read(int(self.headers["Content-Length"]))
+        self.answer(self.rfile.read(int(self.headers["Content-Length"])))
+
+    def answer(self, body):
         self.send_response(200)
         self.send_header("Content-Length", str(len(body)))
         self.end_headers()
