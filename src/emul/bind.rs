@@ -30,11 +30,14 @@ pub(crate) fn bind(
     if (1..limits.unprivileged_ports).contains(&wanted.port()) && !privileged() {
         return Err(Errno::EACCES);
     }
-    if socket.state != State::Idle || socket.local.is_some_and(|local| local.port() != 0) {
+    // __inet_bind: in TCP_CLOSE, however it came to that, without a port.
+    let closed = matches!(socket.state, State::Idle | State::Failed | State::Closed);
+    if !closed || socket.has_port {
         return Err(Errno::EINVAL);
     }
     reserve(socket, id, wanted, transport)?;
-    socket.port_locked = true;
+    socket.bound.address |= !wanted.ip().is_unspecified();
+    socket.bound.port |= wanted.port() != 0;
     Ok(Outcome::Value(0))
 }
 
@@ -52,6 +55,7 @@ pub(super) fn reserve(
         reuse_port: socket.options.flag(name::SO_REUSEPORT),
     };
     socket.local = Some(transport.bind(id, request)?);
+    socket.has_port = true;
     Ok(())
 }
 

@@ -34,9 +34,11 @@ pub(crate) fn connect(
 ) -> Answer {
     let family = address::family_of(bytes).ok_or(Errno::EINVAL)?;
     match socket.state {
+        // A connection that is over still counts, as in the kernel (SS_CONNECTED).
         State::Connected {
             announced: true, ..
         }
+        | State::Closed
         | State::Listening { .. } => Err(Errno::EISCONN),
         State::Connected {
             peer,
@@ -50,13 +52,13 @@ pub(crate) fn connect(
         }
         State::Connecting { .. } if nonblocking => Err(Errno::EALREADY),
         State::Connecting { .. } => Ok(Outcome::Park(Wait::Connect)),
-        State::Failed { reported: false } => {
+        State::Failed => {
             // __inet_stream_connect: the attempt's error is returned once; where SO_ERROR or read(2)
             // has taken it, ECONNABORTED.
-            socket.state = State::Failed { reported: true };
+            socket.disconnected();
             Err(socket.error.take().unwrap_or(Errno::ECONNABORTED))
         }
-        State::Idle | State::Failed { reported: true } | State::Closed => {
+        State::Idle => {
             if family == libc::AF_UNSPEC {
                 // Dissolving an association that does not exist succeeds.
                 return Ok(Outcome::Value(0));
@@ -91,6 +93,7 @@ fn begin(
     };
     let local = transport.connect(id, request)?;
     socket.local = Some(address::in_family(local, socket.family));
+    socket.has_port = true;
     socket.state = State::Connecting { peer };
     socket.error = None;
     Ok(())
@@ -98,7 +101,13 @@ fn begin(
 
 /// The bound address in the peer's family: an IPv6 socket bound to the wildcard may connect to IPv4.
 fn source_for(socket: &Socket, peer: SocketAddr) -> Option<SocketAddr> {
-    let local = socket.local?;
+    let mut local = socket.local?;
+    if !socket.has_port {
+        if local.ip().is_unspecified() {
+            return None;
+        }
+        local.set_port(0);
+    }
     let peer_is_v4 = address::canonical(peer).is_ipv4();
     Some(match address::canonical(local) {
         v6 @ SocketAddr::V6(_) if peer_is_v4 && v6.ip().is_unspecified() => {

@@ -18,12 +18,8 @@ pub(crate) fn getsockname(socket: &Socket) -> SocketAddr {
 /// ENOTCONN: not connected, or no longer (inet_getname: in TCP_CLOSE and TCP_SYN_SENT).
 pub(crate) fn getpeername(socket: &Socket) -> Result<SocketAddr, Errno> {
     match socket.state {
-        State::Connected { peer, .. } => Ok(peer),
-        State::Idle
-        | State::Connecting { .. }
-        | State::Failed { .. }
-        | State::Listening { .. }
-        | State::Closed => Err(Errno::ENOTCONN),
+        State::Connected { peer, .. } if !socket.is_over() => Ok(peer),
+        _ => Err(Errno::ENOTCONN),
     }
 }
 

@@ -155,7 +155,7 @@ mod tests {
         );
         assert_eq!(take_error(&mut socket, 0), 0);
         // connect(2) has not been told yet: ECONNABORTED, once.
-        assert_eq!(socket.state, State::Failed { reported: false });
+        assert_eq!(socket.state, State::Failed);
     }
 
     #[test]

@@ -14,7 +14,7 @@ use super::{
 /// Starts to take connections; called again, changes the backlog.
 ///
 /// # Errors
-/// EINVAL: connecting or connected. EADDRINUSE: another socket listens there.
+/// EINVAL: connecting, connected, or either once. EADDRINUSE: another socket listens there.
 pub(crate) fn listen(
     socket: &mut Socket,
     id: SocketId,
@@ -24,14 +24,16 @@ pub(crate) fn listen(
 ) -> Answer {
     match socket.state {
         State::Listening { .. } => {}
-        State::Idle | State::Failed { .. } => {
-            if socket.local.is_none_or(|local| local.port() == 0) {
+        State::Idle => {
+            if !socket.has_port {
                 // inet_csk_listen_start: an unbound socket gets an ephemeral port.
-                bind::reserve(socket, id, socket.family.unspecified(), transport)?;
+                let mut address = socket.local.unwrap_or(socket.family.unspecified());
+                address.set_port(0);
+                bind::reserve(socket, id, address, transport)?;
             }
             transport.listen(id)?;
         }
-        State::Connecting { .. } | State::Connected { .. } | State::Closed => {
+        State::Connecting { .. } | State::Connected { .. } | State::Failed | State::Closed => {
             return Err(Errno::EINVAL);
         }
     }

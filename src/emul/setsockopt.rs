@@ -77,7 +77,7 @@ fn set_integer(socket: &mut Socket, option: Name, value: &[u8]) -> Result<(), Er
     } else {
         integer(value)?
     };
-    if option == name::IPV6_V6ONLY && socket.local.is_some() {
+    if option == name::IPV6_V6ONLY && socket.has_port {
         // ipv6(7): only before bind.
         return Err(Errno::EINVAL);
     }
@@ -187,7 +187,7 @@ mod tests {
             set(&mut socket, name::IPV6_V6ONLY, &1i32.to_ne_bytes()),
             Ok(())
         );
-        socket.local = Some("[::]:80".parse().unwrap());
+        socket.has_port = true;
         assert_eq!(
             set(&mut socket, name::IPV6_V6ONLY, &[0; 4]),
             Err(Errno::EINVAL)

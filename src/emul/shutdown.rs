@@ -23,7 +23,8 @@ pub(crate) fn shutdown(
         return Err(Errno::EINVAL);
     }
     match socket.state {
-        State::Idle | State::Failed { .. } | State::Closed => Err(Errno::ENOTCONN),
+        _ if socket.is_over() => Err(Errno::ENOTCONN),
+        State::Idle | State::Failed | State::Closed => Err(Errno::ENOTCONN),
         // The pair's own half-close is what TCP shows, and the bridge turns it into FIN.
         State::Connected { .. } => {
             socket.ends.shut_read |= how != libc::SHUT_WR;
@@ -32,17 +33,25 @@ pub(crate) fn shutdown(
         }
         State::Connecting { .. } => {
             // inet_shutdown in TCP_SYN_SENT disconnects.
-            transport.release(id);
-            socket.unconnected();
+            transport.abandon(id);
+            disconnect(socket, id, transport);
+            socket.error = Some(Errno::ECONNRESET);
             Ok(Outcome::Value(0))
         }
         // inet_shutdown in TCP_LISTEN: only the receiving side means anything.
         State::Listening { .. } if how == libc::SHUT_WR => Ok(Outcome::Value(0)),
         State::Listening { .. } => {
             transport.unlisten(id);
-            socket.state = State::Idle;
+            disconnect(socket, id, transport);
             Ok(Outcome::Value(0))
         }
+    }
+}
+
+fn disconnect(socket: &mut Socket, id: SocketId, transport: &dyn Transport) {
+    socket.disconnected();
+    if !socket.has_port {
+        transport.release(id);
     }
 }
 

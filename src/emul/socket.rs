@@ -56,12 +56,9 @@ pub(crate) enum State {
         /// Whether connect(2) has told the program.
         announced: bool,
     },
-    /// A non-blocking connect has failed; the pair shows it by hanging up. `reported`: connect(2) has
-    /// said so, and the next one begins anew.
-    Failed {
-        /// Whether connect(2) has told the program.
-        reported: bool,
-    },
+    /// A non-blocking connect has failed, which connect(2) has not said yet; the pair shows it by
+    /// hanging up.
+    Failed,
     /// listen(2) was called.
     Listening {
         /// Connections that may wait for accept(2).
@@ -82,14 +79,26 @@ pub(crate) struct Socket {
     pub(crate) options: Options,
     /// The local address: from bind(2), or chosen by connect(2), listen(2) or accept(2).
     pub(crate) local: Option<SocketAddr>,
-    /// Whether bind(2) fixed the port, which then outlives a failed connect.
-    pub(crate) port_locked: bool,
+    /// Whether its port is the socket's (the kernel's inet_num). getsockname(2) goes on showing a port
+    /// that was given back.
+    pub(crate) has_port: bool,
+    /// What of the local address outlives the end of a connection.
+    pub(crate) bound: Bound,
     /// Where the socket stands.
     pub(crate) state: State,
     /// The error that SO_ERROR returns, once.
     pub(crate) error: Option<Errno>,
     /// Directions of the connection that have ended.
     pub(crate) ends: Ends,
+}
+
+/// What bind(2) fixed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) struct Bound {
+    /// An address other than the wildcard (SOCK_BINDADDR_LOCK).
+    pub(crate) address: bool,
+    /// A port other than 0 (SOCK_BINDPORT_LOCK).
+    pub(crate) port: bool,
 }
 
 /// Which directions of a connection have ended, while it is still established.
@@ -127,7 +136,8 @@ impl Socket {
             protocol,
             options: Options::default(),
             local: None,
-            port_locked: false,
+            has_port: false,
+            bound: Bound::default(),
             state: State::Idle,
             error: None,
             ends: Ends::default(),
@@ -141,7 +151,8 @@ impl Socket {
             protocol: self.protocol,
             options: self.options.clone(),
             local: Some(local),
-            port_locked: true,
+            has_port: true,
+            bound: Bound::default(),
             state: State::Connected {
                 peer,
                 announced: true,
@@ -172,28 +183,44 @@ impl Socket {
     /// returns `error`.
     pub(crate) fn failed(&mut self, error: Errno) {
         if matches!(self.state, State::Connecting { .. }) {
-            self.state = State::Failed { reported: false };
+            self.state = State::Failed;
             self.error = Some(error);
-            self.forget_chosen_port();
+            self.give_port_back();
         }
     }
 
-    /// Goes back to unconnected after a failure that a blocking connect(2) has returned itself.
-    pub(crate) fn unconnected(&mut self) {
+    /// Goes back to unconnected (tcp_disconnect): after a failure that connect(2) has told, or when
+    /// shutdown(2) ends an attempt or a listener.
+    pub(crate) fn disconnected(&mut self) {
         self.state = State::Idle;
-        self.error = None;
-        self.forget_chosen_port();
+        self.give_port_back();
+        if !self.bound.address
+            && let Some(local) = &mut self.local
+        {
+            local.set_ip(self.family.unspecified().ip());
+        }
     }
 
-    /// Records that the connection was lost: SO_ERROR gives `error`, the addresses are gone.
+    /// Records that the connection was lost: SO_ERROR gives `error`.
     pub(crate) fn reset(&mut self, error: Errno) {
-        self.state = State::Closed;
+        self.finished();
         self.error = Some(error);
     }
 
     /// Records that both sides have ended the connection in order.
     pub(crate) fn finished(&mut self) {
         self.state = State::Closed;
+        self.give_port_back();
+    }
+
+    /// Whether TCP's own state is CLOSE (or TIME_WAIT, where the socket itself is closed) after a
+    /// connection. The network may not have said so yet when both FINs are known here.
+    pub(crate) fn is_over(&self) -> bool {
+        match self.state {
+            State::Closed => true,
+            State::Connected { .. } => self.ends.shut_write && self.ends.peer_finished,
+            _ => false,
+        }
     }
 
     /// Whether both directions of the pair are shut down while the program may still hold it: AF_UNIX
@@ -202,13 +229,9 @@ impl Socket {
         self.ends.shut_write && (self.ends.shut_read || self.ends.peer_finished)
     }
 
-    /// tcp_set_state(TCP_CLOSE) releases a port that bind(2) has not fixed.
-    fn forget_chosen_port(&mut self) {
-        if !self.port_locked
-            && let Some(local) = &mut self.local
-        {
-            local.set_port(0);
-        }
+    /// tcp_set_state(TCP_CLOSE) gives back a port that bind(2) has not fixed.
+    fn give_port_back(&mut self) {
+        self.has_port &= self.bound.port;
     }
 }
 
@@ -252,12 +275,45 @@ mod tests {
     }
 
     #[test]
-    fn a_failure_gives_back_a_port_that_bind_did_not_fix() {
+    fn a_failure_gives_back_a_port_that_bind_did_not_fix_but_shows_it() {
         let mut socket = tcp();
         socket.local = Some("127.0.0.1:40000".parse().unwrap());
+        socket.has_port = true;
         socket.state = State::Connecting { peer: PEER };
         socket.failed(Errno::ECONNREFUSED);
-        assert_eq!(socket.local, Some("127.0.0.1:0".parse().unwrap()));
         assert_eq!(socket.error, Some(Errno::ECONNREFUSED));
+        assert!(!socket.has_port);
+        assert_eq!(socket.local, Some("127.0.0.1:40000".parse().unwrap()));
+        socket.disconnected();
+        assert_eq!(socket.local, Some("0.0.0.0:40000".parse().unwrap()));
+    }
+
+    #[test]
+    fn a_bound_address_outlives_a_failure() {
+        let mut socket = tcp();
+        socket.local = Some("127.0.0.2:80".parse().unwrap());
+        socket.has_port = true;
+        socket.bound = Bound {
+            address: true,
+            port: true,
+        };
+        socket.state = State::Connecting { peer: PEER };
+        socket.failed(Errno::ECONNREFUSED);
+        socket.disconnected();
+        assert!(socket.has_port);
+        assert_eq!(socket.local, Some("127.0.0.2:80".parse().unwrap()));
+    }
+
+    #[test]
+    fn a_connection_is_over_when_both_fins_are_known() {
+        let mut socket = tcp();
+        socket.state = State::Connected {
+            peer: PEER,
+            announced: true,
+        };
+        socket.ends.shut_write = true;
+        assert!(!socket.is_over());
+        socket.ends.peer_finished = true;
+        assert!(socket.is_over());
     }
 }

@@ -25,7 +25,7 @@ fn state_number(socket: &Socket) -> u8 {
             (true, true) => 7,   // TCP_CLOSE
         },
         State::Connecting { .. } => 2,
-        State::Idle | State::Failed { .. } | State::Closed => 7,
+        State::Idle | State::Failed | State::Closed => 7,
         State::Listening { .. } => 10,
     }
 }

@@ -60,6 +60,8 @@ impl Transport for FakeTransport {
         self.refuse.map_or(Ok(local), Err)
     }
 
+    fn abandon(&self, _: SocketId) {}
+
     fn release(&self, id: SocketId) {
         self.released.lock().unwrap().push(id);
     }

@@ -5,7 +5,12 @@
 //! [`Events`] from within.
 #![forbid(unsafe_code)]
 
-use std::{net::SocketAddr, os::fd::OwnedFd, time::Duration};
+use std::{
+    net::SocketAddr,
+    os::fd::OwnedFd,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
 
 use nix::errno::Errno;
 
@@ -85,6 +90,9 @@ pub(crate) trait Transport: Send + Sync {
     /// As connect(2), where no packet need be sent to know: ENETUNREACH, EADDRNOTAVAIL.
     fn connect(&self, id: SocketId, request: ConnectRequest) -> Result<SocketAddr, Errno>;
 
+    /// Abandons an attempt to connect.
+    fn abandon(&self, id: SocketId);
+
     /// Forgets the socket: its address is free again, an attempt is abandoned.
     fn release(&self, id: SocketId);
 
@@ -93,6 +101,29 @@ pub(crate) trait Transport: Send + Sync {
 
     /// Name of the congestion controller, as TCP_CONGESTION gives it.
     fn congestion(&self) -> &'static str;
+}
+
+/// Our end of a pair, on its way to whoever bridges it.
+#[derive(Debug)]
+pub(crate) struct BridgedEnd {
+    /// The end, non-blocking.
+    pub(crate) fd: OwnedFd,
+    /// Whether its queue ends with a seal.
+    pub(crate) seal: Arc<Seal>,
+}
+
+/// Whether the last thing in our end's queue is a byte of the supervisor's, placed when the program
+/// shut down writing. It is left unread: only an end that is closed with data unread shows the program
+/// a reset, and after shutdown(2) nothing more could be placed. Locked while the queue is read and
+/// while the byte is placed.
+#[derive(Debug, Default)]
+pub(crate) struct Seal(Mutex<bool>);
+
+impl Seal {
+    /// Whether the byte is there.
+    pub(crate) fn lock(&self) -> MutexGuard<'_, bool> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 /// How a program's end was closed.
@@ -110,7 +141,7 @@ pub(crate) enum Closing {
 pub(crate) trait Events: Send + Sync {
     /// The attempt has succeeded. Returns our end of the pair, ready for data, unless the program
     /// has gone.
-    fn connected(&self, id: SocketId) -> Option<OwnedFd>;
+    fn connected(&self, id: SocketId) -> Option<BridgedEnd>;
 
     /// The attempt has failed.
     fn failed(&self, id: SocketId, error: Errno);
@@ -122,7 +153,7 @@ pub(crate) trait Events: Send + Sync {
         listener: SocketId,
         local: SocketAddr,
         peer: SocketAddr,
-    ) -> Option<(SocketId, OwnedFd)>;
+    ) -> Option<(SocketId, BridgedEnd)>;
 
     /// Our end has hung up: has the program closed, and how is the peer to see it?
     fn closing(&self, id: SocketId) -> Closing;

@@ -14,74 +14,31 @@
 
 use std::{
     future::Future,
-    io::{self, IoSlice},
-    os::fd::{AsFd, AsRawFd, OwnedFd},
+    io::IoSlice,
+    os::fd::AsRawFd,
     pin::Pin,
-    sync::{
-        Arc,
-        atomic::{AtomicBool, AtomicU64, Ordering},
-    },
+    sync::{Arc, atomic::Ordering},
     time::Duration,
 };
 
-use bytes::{Buf, Bytes, BytesMut};
+use bytes::{Buf, Bytes};
 use nix::{
     errno::Errno,
-    poll::{PollFd, PollFlags, PollTimeout, poll},
-    sys::socket::{MsgFlags, Shutdown, recv, sendmsg, shutdown},
+    sys::socket::{MsgFlags, Shutdown, sendmsg, shutdown},
 };
 use quinn::{ConnectionError, ReadError, RecvStream, SendStream, StoppedError, VarInt, WriteError};
-use tokio::{
-    io::{Interest, Ready, unix::AsyncFd},
-    sync::Notify,
-    time::Instant,
-};
+use tokio::time::Instant;
 
-use super::{code, link::Share};
-use crate::{
-    emul::{
-        socket::SocketId,
-        transport::{Closing, Events},
-    },
-    sys::{
-        fd::watch,
-        socket::{get_option, receive},
-    },
+use super::{
+    code,
+    flow::{Flow, ReadBuffer},
 };
+use crate::emul::transport::{Closing, Events};
 
-/// First read buffer of a connection, in bytes: most connections never carry more at a time.
-const SMALL_READ: usize = 4 << 10;
-/// Largest read buffer: more than AF_UNIX hands out at once.
-const LARGE_READ: usize = 256 << 10;
 /// Received pieces handed to the program in one system call; each is at most a datagram.
 const PIECES: usize = 64;
 /// net.ipv4.tcp_fin_timeout's default.
 const FIN_TIMEOUT: Duration = Duration::from_secs(60);
-
-/// A connection while it is bridged.
-#[derive(Debug)]
-pub(super) struct Flow {
-    /// The socket.
-    pub(super) id: SocketId,
-    /// The QUIC connection under it.
-    pub(super) link: Share,
-    /// Bytes from the program.
-    pub(super) sent: AtomicU64,
-    /// Bytes to the program.
-    pub(super) received: AtomicU64,
-    /// Packets and bytes that the link had lost when this connection began.
-    pub(super) lost_before: (u64, u64),
-    end: AsyncFd<OwnedFd>,
-    /// The program's close is to be seen as a reset.
-    aborted: AtomicBool,
-    /// Our end was shut down for writing. From then on a hang-up may also mean that the program has
-    /// merely shut down its own direction.
-    fin_shown: AtomicBool,
-    /// All that the program wrote has reached the peer, or is not wanted.
-    delivered: AtomicBool,
-    /// Notified when that becomes true.
-    progress: Arc<Notify>,
-}
 
 /// How one direction ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -96,86 +53,6 @@ enum Ended {
 
 type Stopped = Pin<Box<dyn Future<Output = Result<Option<VarInt>, StoppedError>> + Send>>;
 
-impl Flow {
-    /// Takes over our end of the pair. `progress` is notified when all is delivered. To be called
-    /// within the runtime.
-    ///
-    /// # Errors
-    /// ENOMEM, ENOSPC: epoll_ctl(2).
-    pub(super) fn new(
-        id: SocketId,
-        end: OwnedFd,
-        link: Share,
-        progress: Arc<Notify>,
-    ) -> io::Result<Self> {
-        let path = link.connection.stats().path;
-        Ok(Self {
-            id,
-            link,
-            sent: AtomicU64::new(0),
-            received: AtomicU64::new(0),
-            lost_before: (path.lost_packets, path.lost_bytes),
-            end: watch(end)?,
-            aborted: AtomicBool::new(false),
-            fin_shown: AtomicBool::new(false),
-            delivered: AtomicBool::new(false),
-            progress,
-        })
-    }
-
-    /// Whether the program may still write, or has written what the peer does not have yet.
-    pub(super) fn is_undelivered(&self) -> bool {
-        !self.delivered.load(Ordering::Relaxed)
-    }
-
-    /// Whether the program has closed its end, or both directions are shut down.
-    pub(super) fn is_hung_up(&self) -> bool {
-        let mut fds = [PollFd::new(self.end.as_fd(), PollFlags::empty())];
-        let _ = poll(&mut fds, PollTimeout::ZERO);
-        fds[0]
-            .revents()
-            .is_some_and(|events| events.contains(PollFlags::POLLHUP))
-    }
-
-    /// What a hang-up means. AF_UNIX reports a close with data unread as an error, once.
-    fn closing(&self, events: &dyn Events) -> Closing {
-        let error = get_option(self.end.as_fd(), libc::SOL_SOCKET, libc::SO_ERROR);
-        if error == Ok(libc::ECONNRESET) {
-            self.aborted.store(true, Ordering::Relaxed);
-        }
-        if self.aborted.load(Ordering::Relaxed) {
-            Closing::Abort
-        } else {
-            events.closing(self.id)
-        }
-    }
-
-    /// Waits for a change that may make reading possible.
-    async fn readable(&self) -> io::Result<()> {
-        // Cleared before the attempt to read: an event after that counts again.
-        self.end.readable().await?.clear_ready();
-        Ok(())
-    }
-
-    /// As [`Self::readable`], for writing.
-    async fn writable(&self) -> io::Result<()> {
-        self.end.writable().await?.clear_ready();
-        Ok(())
-    }
-
-    /// Waits until the program has closed its end. Only the direction that also writes may call
-    /// this: both wait for the same readiness.
-    async fn hung_up(&self) {
-        loop {
-            match self.end.ready(Interest::WRITABLE).await {
-                Ok(guard) if guard.ready().is_write_closed() => return,
-                Ok(mut guard) => guard.clear_ready_matching(Ready::WRITABLE),
-                Err(_) => return,
-            }
-        }
-    }
-}
-
 /// Carries bytes until both directions have ended and what the program wrote is delivered.
 pub(super) async fn run(
     flow: Arc<Flow>,
@@ -185,7 +62,9 @@ pub(super) async fn run(
 ) {
     let outward = async {
         let ended = up(&flow, &mut send, events).await;
-        if !matches!(ended, Ended::Reset(_)) {
+        if matches!(ended, Ended::Reset(_)) {
+            flow.reset.notify_one();
+        } else {
             // Until the peer has acknowledged everything, or wants no more.
             let _ = send.stopped().await;
         }
@@ -204,6 +83,7 @@ pub(super) async fn run(
     if up == Ended::HungUp || down == Ended::HungUp {
         events.closed(flow.id);
     } else {
+        flow.unseal();
         events.finished(flow.id);
     }
 }
@@ -315,12 +195,10 @@ async fn stopped_by_peer(
         return Ended::Reset(Errno::ECONNRESET);
     }
     loop {
-        let mut byte = [0];
-        let peek = MsgFlags::MSG_PEEK | MsgFlags::MSG_DONTWAIT;
-        match recv(flow.end.as_raw_fd(), &mut byte, peek) {
-            Ok(0) | Err(Errno::ECONNRESET) => return end_of_program_data(flow, send, events),
+        match flow.has_unread() {
+            Ok(false) | Err(Errno::ECONNRESET) => return end_of_program_data(flow, send, events),
             // tcp_reset in CLOSE_WAIT: EPIPE.
-            Ok(_) => return Ended::Reset(Errno::EPIPE),
+            Ok(true) => return Ended::Reset(Errno::EPIPE),
             Err(_) => {
                 if flow.readable().await.is_err() {
                     return Ended::HungUp;
@@ -350,7 +228,9 @@ async fn down(flow: &Flow, recv: &mut RecvStream, events: &dyn Events) -> Ended 
             Ok(Some(count)) => {
                 let bytes: usize = pieces[..count].iter().map(Bytes::len).sum();
                 flow.received.fetch_add(bytes as u64, Ordering::Relaxed);
-                write_all(flow, &mut pieces[..count]).await;
+                if write_all(flow, &mut pieces[..count]).await == Written::Reset {
+                    return Ended::Reset(Errno::ECONNRESET);
+                }
             }
             Ok(None) => {
                 flow.fin_shown.store(true, Ordering::Relaxed);
@@ -400,9 +280,17 @@ fn stop_sender(recv: &mut RecvStream, closing: Closing) -> Ended {
     }
 }
 
-/// Hands all pieces to the program, and leaves them empty. A program that reads no more, by
-/// shutdown(SHUT_RD) or close(2), gets nothing: the next turn finds out which.
-async fn write_all(flow: &Flow, pieces: &mut [Bytes]) {
+/// Whether the program could be given its data.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Written {
+    /// All of it, or it wants no more by shutdown(SHUT_RD) or close(2): the next turn finds out which.
+    Done,
+    /// It does not read, and the connection was reset meanwhile: what it may be blocked in is to end.
+    Reset,
+}
+
+/// Hands all pieces to the program, and leaves them empty.
+async fn write_all(flow: &Flow, pieces: &mut [Bytes]) -> Written {
     let mut first = 0;
     while first < pieces.len() {
         match write(flow, &pieces[first..]) {
@@ -419,14 +307,17 @@ async fn write_all(flow: &Flow, pieces: &mut [Bytes]) {
                     first += 1;
                 }
             }
-            Err(Errno::EAGAIN) => {
-                if flow.writable().await.is_err() {
-                    return;
-                }
-            }
-            Err(_) => return,
+            Err(Errno::EAGAIN) => tokio::select! {
+                biased;
+                ready = flow.writable() => if ready.is_err() {
+                    return Written::Done;
+                },
+                () = flow.reset.notified() => return Written::Reset,
+            },
+            Err(_) => return Written::Done,
         }
     }
+    Written::Done
 }
 
 fn write(flow: &Flow, pieces: &[Bytes]) -> nix::Result<usize> {
@@ -437,33 +328,4 @@ fn write(flow: &Flow, pieces: &[Bytes]) -> nix::Result<usize> {
     let used = &slices[..pieces.len().min(PIECES)];
     let flags = MsgFlags::MSG_DONTWAIT | MsgFlags::MSG_NOSIGNAL;
     sendmsg::<()>(flow.end.as_raw_fd(), used, &[], flags, None)
-}
-
-/// Room to read into: small at first, larger while the program keeps filling it.
-#[derive(Debug, Default)]
-struct ReadBuffer {
-    bytes: BytesMut,
-    room: usize,
-}
-
-impl ReadBuffer {
-    /// What the program has written; none at its end.
-    fn read(&mut self, flow: &Flow) -> nix::Result<Option<Bytes>> {
-        if self.bytes.capacity() < SMALL_READ {
-            self.bytes.reserve(self.room.max(SMALL_READ));
-        }
-        let offered = self.bytes.capacity();
-        let count = receive(flow.end.as_fd(), &mut self.bytes)?;
-        if count == offered {
-            self.room = (offered * 4).min(LARGE_READ);
-        }
-        Ok((count > 0).then(|| self.bytes.split().freeze()))
-    }
-
-    /// Gives a large buffer back while there is nothing to read, for idle connections are many.
-    fn rest(&mut self) {
-        if self.bytes.capacity() > SMALL_READ {
-            *self = Self::default();
-        }
-    }
 }

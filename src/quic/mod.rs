@@ -8,6 +8,7 @@ mod bindings;
 mod bridge;
 mod code;
 mod config;
+mod flow;
 mod identity;
 mod known_hosts;
 mod link;
@@ -23,7 +24,6 @@ mod verifier;
 use std::{
     collections::HashMap,
     net::SocketAddr,
-    os::fd::OwnedFd,
     sync::{Arc, Mutex, MutexGuard, PoisonError, atomic::Ordering},
     thread,
     time::Duration,
@@ -39,8 +39,8 @@ use tokio::{
 
 use self::{
     bindings::Bindings,
-    bridge::Flow,
     code::Refusal,
+    flow::Flow,
     link::Share,
     pool::{Key, Pool},
     preface::Preface,
@@ -49,7 +49,7 @@ use self::{
 };
 use crate::emul::{
     socket::SocketId,
-    transport::{BindRequest, ConnectRequest, Events, PathInfo, Transport},
+    transport::{BindRequest, BridgedEnd, ConnectRequest, Events, PathInfo, Transport},
 };
 
 /// How long the connections are given to send CONNECTION_CLOSE. All streams are over by then, so one
@@ -265,10 +265,14 @@ impl Transport for Quic {
         Ok(route.local)
     }
 
-    fn release(&self, id: SocketId) {
+    fn abandon(&self, id: SocketId) {
         if let Some(attempt) = self.attempts().remove(&id) {
             attempt.abort();
         }
+    }
+
+    fn release(&self, id: SocketId) {
+        self.abandon(id);
         let orphaned = self.bindings().release(id);
         if let Some((address, server)) = orphaned {
             self.wind_down(address, server);
@@ -353,7 +357,7 @@ impl Shared {
     async fn bridge(
         &self,
         id: SocketId,
-        end: OwnedFd,
+        end: BridgedEnd,
         share: Share,
         send: SendStream,
         recv: RecvStream,

@@ -71,9 +71,12 @@ pub(super) const CALLS: &[TrappedCall] = &[
     TrappedCall { number: libc::SYS_shutdown, name: "shutdown", when: When::Always, arguments: &[Int, Int], handler: shutdown },
     TrappedCall { number: libc::SYS_getsockopt, name: "getsockopt", when: When::EmulatedOption, arguments: &[Int, Int, Int, Pointer, Pointer], handler: getsockopt },
     TrappedCall { number: libc::SYS_setsockopt, name: "setsockopt", when: When::EmulatedOption, arguments: &[Int, Int, Int, Pointer, Int], handler: setsockopt },
-    TrappedCall { number: libc::SYS_sendto, name: "sendto", when: When::FastOpen(3), arguments: &[Int, Pointer, Int, Hex, Address, Int], handler: fast_open },
-    TrappedCall { number: libc::SYS_sendmsg, name: "sendmsg", when: When::FastOpen(2), arguments: &[Int, Pointer, Hex], handler: fast_open },
-    TrappedCall { number: libc::SYS_sendmmsg, name: "sendmmsg", when: When::FastOpen(3), arguments: &[Int, Pointer, Int, Hex], handler: fast_open },
+    TrappedCall { number: libc::SYS_sendto, name: "sendto", when: When::Flag(3, libc::MSG_FASTOPEN), arguments: &[Int, Pointer, Int, Hex, Address, Int], handler: fast_open },
+    TrappedCall { number: libc::SYS_sendmsg, name: "sendmsg", when: When::Flag(2, libc::MSG_FASTOPEN), arguments: &[Int, Pointer, Hex], handler: fast_open },
+    TrappedCall { number: libc::SYS_sendmmsg, name: "sendmmsg", when: When::Flag(3, libc::MSG_FASTOPEN), arguments: &[Int, Pointer, Int, Hex], handler: fast_open },
+    TrappedCall { number: libc::SYS_recvfrom, name: "recvfrom", when: When::Flag(3, libc::MSG_ERRQUEUE), arguments: &[Int, Pointer, Int, Hex, Pointer, Pointer], handler: error_queue },
+    TrappedCall { number: libc::SYS_recvmsg, name: "recvmsg", when: When::Flag(2, libc::MSG_ERRQUEUE), arguments: &[Int, Pointer, Hex], handler: error_queue },
+    TrappedCall { number: libc::SYS_recvmmsg, name: "recvmmsg", when: When::Flag(3, libc::MSG_ERRQUEUE), arguments: &[Int, Pointer, Int, Hex, Pointer], handler: error_queue },
 ];
 
 /// Why a call on a descriptor that is not in the table is continued.
@@ -145,22 +148,29 @@ fn sockaddr(call: &Call<'_>) -> Result<Vec<u8>, Errno> {
 }
 
 fn bind(supervisor: &Supervisor, call: &Call<'_>) -> Answer {
-    on_entry(supervisor, call, |entry, id| {
+    on_socket(supervisor, call, |table, id, end| {
+        let entry = table.get(id).ok_or(Errno::EBADF)?;
         let privileged = || tasks::may_bind_any_port(call.tid());
         let (limits, transport) = (&supervisor.limits, supervisor.transport());
-        emul::bind::bind(
+        let answer = emul::bind::bind(
             &mut entry.socket,
             id,
             &sockaddr(call)?,
             privileged,
             limits,
             transport,
-        )
+        )?;
+        // The address is to be free as soon as the program closes.
+        supervisor.join(table, id, end.as_fd())?;
+        Ok(answer)
     })
 }
 
 fn listen(supervisor: &Supervisor, call: &Call<'_>) -> Answer {
-    on_entry(supervisor, call, |entry, id| {
+    on_socket(supervisor, call, |table, id, end| {
+        let (id, end) = usable(supervisor, call, table, id, end)?;
+        supervisor.join(table, id, end.as_fd())?;
+        let entry = table.get(id).ok_or(Errno::EBADF)?;
         let (limits, transport) = (&supervisor.limits, supervisor.transport());
         if let End::Ours(end) = &entry.end {
             // Room for the records of waiting connections.
@@ -179,7 +189,7 @@ fn connect(supervisor: &Supervisor, call: &Call<'_>) -> Answer {
         let (limits, transport) = (&supervisor.limits, supervisor.transport());
         let socket = &mut entry.socket;
         let again = matches!(socket.state, State::Connecting { .. });
-        if matches!(socket.state, State::Failed { reported: false }) {
+        if socket.state == State::Failed {
             // What read(2) or write(2) has told is not told again.
             let pairs = pair::take_error(end.as_fd());
             if pairs == 0 {
@@ -187,6 +197,12 @@ fn connect(supervisor: &Supervisor, call: &Call<'_>) -> Answer {
             }
         }
         let answer = emul::connect::connect(socket, id, &peer, nonblocking, limits, transport);
+        if answer.as_ref().err() == Some(&Errno::EINPROGRESS)
+            && let Err(error) = supervisor.join(table, id, end.as_fd())
+        {
+            give_up(supervisor, table, id);
+            return Err(error);
+        }
         if let Ok(Outcome::Park(wait)) = answer {
             // __inet_stream_connect keeps the errno of the state it found while it waits.
             let timed_out = if again {
@@ -203,8 +219,19 @@ fn connect(supervisor: &Supervisor, call: &Call<'_>) -> Answer {
     })
 }
 
-/// The socket to connect with. After a failure that the program was told, TCP lets it try again; its
-/// pair is spent then, and a new one takes its place under the same number.
+/// Ends an attempt to connect that cannot be shown.
+fn give_up(supervisor: &Supervisor, table: &mut Table, id: SocketId) {
+    supervisor.transport().abandon(id);
+    if let Some(entry) = table.get(id) {
+        entry.socket.disconnected();
+        if !entry.socket.has_port {
+            supervisor.transport().release(id);
+        }
+    }
+}
+
+/// The socket to connect or listen with. After a failed attempt or the end of listening, TCP lets the
+/// program begin anew; the pair is spent then, and a new end takes its place under the same number.
 fn usable(
     supervisor: &Supervisor,
     call: &Call<'_>,
@@ -213,36 +240,30 @@ fn usable(
     end: OwnedFd,
 ) -> Result<(SocketId, OwnedFd), Errno> {
     let entry = table.get(id).ok_or(Errno::EBADF)?;
-    let told = matches!(
-        entry.socket.state,
-        State::Failed { reported: true } | State::Closed
-    );
-    if !told || !matches!(entry.end, End::Closed) {
+    if entry.socket.state != State::Idle || !matches!(entry.end, End::Closed) {
         return Ok((id, end));
     }
     let fd = call.int(0);
     let nonblocking = pair::is_nonblocking(end.as_fd())?;
     let mut socket = entry.socket.clone();
-    socket.unconnected();
-    if socket.port_locked {
-        // Its address moves to the new pair.
-        supervisor.transport().release(id);
-    }
+    let held = socket.local.filter(|_| socket.has_port);
+    socket.has_port = false;
     let (new_id, program) = supervisor.create(table, socket, nonblocking)?;
-    let entry = table.get(new_id).ok_or(Errno::EBADF)?;
-    if let Some(local) = entry.socket.local.filter(|_| entry.socket.port_locked) {
-        let bytes = address::encode(&local);
-        entry.socket.local = None;
+    if let Some(local) = held {
+        // Its address moves to the new pair; it was permitted before.
+        supervisor.transport().release(id);
+        let entry = table.get(new_id).ok_or(Errno::EBADF)?;
+        let (bytes, privileged) = (address::encode(&local), || true);
         let (limits, transport) = (&supervisor.limits, supervisor.transport());
-        // It was permitted before.
         emul::bind::bind(
             &mut entry.socket,
             new_id,
             &bytes,
-            || true,
+            privileged,
             limits,
             transport,
         )?;
+        supervisor.join(table, new_id, program.as_fd())?;
     }
     let cloexec = tasks::is_cloexec(call.tid(), fd);
     supervisor
@@ -349,18 +370,69 @@ fn getpeername(supervisor: &Supervisor, call: &Call<'_>) -> Answer {
 fn shutdown(supervisor: &Supervisor, call: &Call<'_>) -> Answer {
     on_socket(supervisor, call, |table, id, end| {
         let entry = table.get(id).ok_or(Errno::EBADF)?;
-        let listened = matches!(entry.socket.state, State::Listening { .. });
+        let before = entry.socket.state;
         let how = call.int(1);
-        let answer = emul::shutdown::shutdown(&mut entry.socket, id, how, supervisor.transport())?;
-        if listened && entry.socket.state == State::Idle {
-            // accept(2) no longer finds a listener; what waited is dropped, and so reset.
-            while table.dequeue(id, end.as_fd()).is_some() {}
-            while let Some(parked) = table.unpark(id, Wait::Accept) {
-                supervisor.answer_parked(table, &parked, Err(Errno::EINVAL));
+        let answer = emul::shutdown::shutdown(&mut entry.socket, id, how, supervisor.transport());
+        let now = entry.socket.state;
+        match before {
+            State::Idle if matches!(entry.end, End::Alone) => pair::shut_down(end.as_fd(), how),
+            State::Listening { .. } if now == State::Idle => {
+                stop_listening(supervisor, table, id, end.as_fd());
             }
+            State::Connecting { .. } => stop_connecting(supervisor, table, id),
+            State::Connected { .. } if how != libc::SHUT_RD && answer.is_ok() => {
+                return Ok(finish(supervisor, entry, end.as_fd(), how));
+            }
+            _ => {}
         }
-        Ok(answer)
+        answer
     })
+}
+
+/// Shuts down a connection for writing, and seals what was written ([`Seal`](emul::transport::Seal)).
+fn finish(supervisor: &Supervisor, entry: &Entry, program: BorrowedFd<'_>, how: i32) -> Outcome {
+    let End::Bridged(seal) = &entry.end else {
+        return Outcome::Native("the pair ends the direction");
+    };
+    let mut sealed = seal.lock();
+    // A queue that is full takes no seal: a later reset then shows as an end of file.
+    *sealed |= pair::seal(program, supervisor.drained.as_fd());
+    pair::shut_down(program, how);
+    Outcome::Value(0)
+}
+
+/// accept(2) no longer finds a listener; what waited is dropped, and so reset. Who polls it sees a
+/// hang-up.
+fn stop_listening(
+    supervisor: &Supervisor,
+    table: &mut Table,
+    id: SocketId,
+    program: BorrowedFd<'_>,
+) {
+    while table.dequeue(id, program).is_some() {}
+    if let Some(ours) = table.set_end(id, End::Closed) {
+        pair::show_broken(ours);
+    }
+    while let Some(parked) = table.unpark(id, Wait::Accept) {
+        supervisor.answer_parked(table, &parked, Err(Errno::EINVAL));
+    }
+}
+
+/// Whoever waits for the connection, or polls for it, is told that there will be none.
+fn stop_connecting(supervisor: &Supervisor, table: &mut Table, id: SocketId) {
+    if table
+        .get(id)
+        .is_some_and(|entry| matches!(entry.end, End::Ours(_)))
+    {
+        // With the filler unread, which raises EPOLLERR and EPOLLHUP.
+        drop(table.set_end(id, End::Closed));
+    }
+    while let Some(parked) = table.unpark(id, Wait::Connect) {
+        if let Some(entry) = table.get(id) {
+            entry.socket.error = None;
+        }
+        supervisor.answer_parked(table, &parked, Err(Errno::ECONNRESET));
+    }
 }
 
 fn getsockopt(supervisor: &Supervisor, call: &Call<'_>) -> Answer {
@@ -408,4 +480,9 @@ fn option_bytes(option: emul::options::Name) -> usize {
 /// client half out, tcp(7). Programs then connect first.
 fn fast_open(supervisor: &Supervisor, call: &Call<'_>) -> Answer {
     on_entry(supervisor, call, |_, _| Err(Errno::EOPNOTSUPP))
+}
+
+/// MSG_ERRQUEUE asks for what IP_RECVERR collects, ip(7): nothing, ever. It never waits for it.
+fn error_queue(supervisor: &Supervisor, call: &Call<'_>) -> Answer {
+    on_entry(supervisor, call, |_, _| Err(Errno::EAGAIN))
 }

@@ -4,6 +4,7 @@
 use std::{
     net::SocketAddr,
     os::fd::{AsFd, OwnedFd},
+    sync::Arc,
 };
 
 use nix::errno::Errno;
@@ -22,34 +23,54 @@ use crate::emul::{
     outcome::{Outcome, Wait},
     setsockopt::aborts_on_close,
     socket::{SocketId, State},
-    transport::{Closing, Events},
+    transport::{BridgedEnd, Closing, Events, Seal},
 };
 
 impl Events for Supervisor {
-    fn connected(&self, id: SocketId) -> Option<OwnedFd> {
+    fn connected(&self, id: SocketId) -> Option<BridgedEnd> {
         let mut table = self.table();
-        let entry = table.get(id)?;
-        if !entry.socket.established() {
+        if !table.get(id)?.socket.established() {
             return None;
         }
-        let filler = std::mem::take(&mut entry.filler);
-        let end = table.take_end(id, End::Bridged)?;
-        if let Err(error) = self.epoll.delete(&end) {
-            tracing::debug!(%error, "a socketpair was not watched");
-        }
-        let parked = table.unpark(id, Wait::Connect);
-        let copy = match &parked {
+        let waiting: Vec<_> = std::iter::from_fn(|| table.unpark(id, Wait::Connect)).collect();
+        let copy = match waiting.first() {
             Some(parked) => parked.end.try_clone().ok(),
             None => program_end(&mut table, id),
         };
-        pair::show_connected(copy.as_ref().map(AsFd::as_fd), end.as_fd(), filler);
-        if let (Some(parked), Some(entry)) = (parked, table.get(id)) {
-            if let State::Connected { announced, .. } = &mut entry.socket.state {
-                *announced = true;
+        let copy = copy.as_ref().map(AsFd::as_fd);
+        let entry = table.get(id)?;
+        let filler = std::mem::take(&mut entry.filler);
+        let seal = Arc::<Seal>::default();
+        let joined = match (table.set_end(id, End::Bridged(Arc::clone(&seal))), copy) {
+            (Some(ours), _) => {
+                if let Err(error) = self.epoll.delete(&ours) {
+                    tracing::debug!(%error, "a socketpair was not watched");
+                }
+                Ok(ours)
             }
-            self.answer_parked(&mut table, &parked, Ok(Outcome::Value(0)));
+            (None, Some(program)) => pair::join(program),
+            (None, None) => Err(Errno::EBADF),
+        };
+        let end = joined
+            .inspect_err(|error| {
+                tracing::error!(%error, "no socketpair for a connection, which is dropped; raise the limit of open files (ulimit -n)");
+            })
+            .ok();
+        if let Some(end) = &end {
+            pair::show_connected(copy, end.as_fd(), filler);
         }
-        Some(end)
+        if let Some(State::Connected { announced, .. }) =
+            table.get(id).map(|entry| &mut entry.socket.state)
+        {
+            *announced |= !waiting.is_empty();
+        }
+        for parked in waiting {
+            let answer = end
+                .as_ref()
+                .map_or(Err(Errno::ENOBUFS), |_| Ok(Outcome::Value(0)));
+            self.answer_parked(&mut table, &parked, answer);
+        }
+        end.map(|fd| BridgedEnd { fd, seal })
     }
 
     fn failed(&self, id: SocketId, error: Errno) {
@@ -59,16 +80,21 @@ impl Events for Supervisor {
             return;
         }
         entry.socket.failed(error);
-        match table.unpark(id, Wait::Connect) {
-            Some(parked) => {
-                // The caller is told at once, and the pair can serve another attempt.
-                if let Some(entry) = table.get(id) {
-                    entry.socket.unconnected();
-                }
-                self.answer_parked(&mut table, &parked, Err(error));
-            }
+        self.give_port_back(id, entry);
+        let Some(parked) = table.unpark(id, Wait::Connect) else {
             // Closing our end with the filler unread raises EPOLLERR and EPOLLHUP.
-            None => drop(table.take_end(id, End::Closed)),
+            drop(table.set_end(id, End::Closed));
+            return;
+        };
+        // The caller is told at once, and the socket can serve another attempt.
+        if let Some(entry) = table.get(id) {
+            entry.socket.disconnected();
+            entry.socket.error = None;
+        }
+        self.answer_parked(&mut table, &parked, Err(error));
+        while let Some(parked) = table.unpark(id, Wait::Connect) {
+            // __inet_stream_connect: the attempt's error is returned once.
+            self.answer_parked(&mut table, &parked, Err(Errno::ECONNABORTED));
         }
     }
 
@@ -77,7 +103,7 @@ impl Events for Supervisor {
         listener: SocketId,
         local: SocketAddr,
         peer: SocketAddr,
-    ) -> Option<(SocketId, OwnedFd)> {
+    ) -> Option<(SocketId, BridgedEnd)> {
         let pair = pair::connected()
             .inspect_err(|error| {
                 tracing::error!(%error, "no socketpair for a new connection, which is refused; raise the limit of open files (ulimit -n)");
@@ -89,7 +115,8 @@ impl Events for Supervisor {
         let family = listening.family;
         let peer = address::in_family(peer, family);
         let socket = listening.accepted(address::in_family(local, family), peer);
-        let mut entry = Entry::new(socket, End::Bridged, 0, pair.inode);
+        let seal = Arc::<Seal>::default();
+        let mut entry = Entry::new(socket, End::Bridged(Arc::clone(&seal)), pair.inode);
         entry.unaccepted = true;
         table.insert(connection, entry);
         let record = Record { connection, peer };
@@ -99,7 +126,8 @@ impl Events for Supervisor {
             return None;
         }
         self.serve_waiting(&mut table, listener);
-        Some((connection, pair.ours))
+        let fd = pair.ours;
+        Some((connection, BridgedEnd { fd, seal }))
     }
 
     fn closing(&self, id: SocketId) -> Closing {
@@ -124,8 +152,9 @@ impl Events for Supervisor {
         let mut table = self.table();
         if let Some(entry) = table.get(id) {
             entry.socket.reset(error);
+            self.give_port_back(id, entry);
         }
-        table.take_end(id, End::Closed);
+        table.set_end(id, End::Closed);
         if error == Errno::EPIPE {
             pair::show_broken(end);
         } else {
@@ -137,8 +166,9 @@ impl Events for Supervisor {
         let mut table = self.table();
         if let Some(entry) = table.get(id) {
             entry.socket.finished();
+            self.give_port_back(id, entry);
         }
-        table.take_end(id, End::Closed);
+        table.set_end(id, End::Closed);
     }
 
     fn closed(&self, id: SocketId) {
@@ -154,6 +184,12 @@ impl Events for Supervisor {
 }
 
 impl Supervisor {
+    fn give_port_back(&self, id: SocketId, entry: &Entry) {
+        if !entry.socket.has_port {
+            self.transport().release(id);
+        }
+    }
+
     /// Hands waiting connections to callers that wait for them.
     fn serve_waiting(&self, table: &mut Table, listener: SocketId) {
         while let Some(parked) = table.unpark(listener, Wait::Accept) {

@@ -50,8 +50,8 @@ pub(super) enum When {
     InternetStream,
     /// getsockopt(2), setsockopt(2): the options that are emulated.
     EmulatedOption,
-    /// MSG_FASTOPEN in the flags, which are this argument: a send that also connects.
-    FastOpen(u8),
+    /// This flag of send(2) or recv(2) is set. The flags are the argument of this number.
+    Flag(u8, i32),
 }
 
 /// The whole program, to be installed with a notification listener.
@@ -127,13 +127,10 @@ fn arguments(when: When) -> Result<Vec<SeccompRule>, seccompiler::Error> {
         When::Always => Ok(Vec::new()),
         When::InternetStream => internet_stream(),
         When::EmulatedOption => emulated_option(),
-        When::FastOpen(argument) => {
-            let flag = libc::MSG_FASTOPEN as u64;
-            Ok(vec![rule(&[(
-                argument,
-                SeccompCmpOp::MaskedEq(flag),
-                flag,
-            )])?])
+        When::Flag(argument, flag) => {
+            let flag = u64::from(flag.cast_unsigned());
+            let set = SeccompCmpOp::MaskedEq(flag);
+            Ok(vec![rule(&[(argument, set, flag)])?])
         }
     }
 }

@@ -95,22 +95,39 @@ impl Supervisor {
         self.table.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Makes a socket and its pair, and watches for the program's close. Returns the program's end.
+    /// Makes a socket, alone. Returns the program's end.
     ///
     /// # Errors
-    /// EMFILE, ENFILE, ENOMEM: of this process, socketpair(2).
+    /// EMFILE, ENFILE, ENOMEM: of this process, socket(2).
     fn create(
         &self,
         table: &mut Table,
         socket: Socket,
         nonblocking: bool,
     ) -> Result<(SocketId, OwnedFd), Errno> {
-        let pair = pair::unconnected(nonblocking)?;
-        let id = identity(&pair.program).ok_or(Errno::ENOBUFS)?;
-        self.watch(id, pair.ours.as_fd())?;
-        let entry = Entry::new(socket, End::Ours(pair.ours), pair.filler, pair.inode);
-        table.insert(id, entry);
-        Ok((id, pair.program))
+        let (program, inode) = pair::alone(nonblocking)?;
+        let id = identity(&program).ok_or(Errno::ENOBUFS)?;
+        table.insert(id, Entry::new(socket, End::Alone, inode));
+        Ok((id, program))
+    }
+
+    /// Gives a socket that is alone an end of ours, which tells of the program's close, and shows it as
+    /// neither readable nor writable. `program` is a copy of its end.
+    ///
+    /// # Errors
+    /// EMFILE, ENFILE, ENOMEM: of this process, socket(2).
+    fn join(&self, table: &mut Table, id: SocketId, program: BorrowedFd<'_>) -> Result<(), Errno> {
+        let Some(entry) = table.get(id) else {
+            return Ok(());
+        };
+        if !matches!(entry.end, End::Alone) {
+            return Ok(());
+        }
+        let ours = pair::join(program)?;
+        entry.filler = pair::show_connecting(program)?;
+        self.watch(id, ours.as_fd())?;
+        table.set_end(id, End::Ours(ours));
+        Ok(())
     }
 
     /// Learns of the program closing its last copy by EPOLLHUP, which needs no asking for.
@@ -141,15 +158,21 @@ impl Supervisor {
         }
     }
 
-    /// Forgets sockets that no task holds any more but whose end could not tell. Reads all of /proc,
-    /// so it is called rarely.
+    /// Forgets sockets that are gone but had no end that could tell.
     fn sweep(&self) {
-        let held = tasks::socket_inodes();
         let mut table = self.table();
-        for id in table.abandoned(|inode| held.contains(&inode)) {
-            table.remove(id);
+        if !table.wants_sweep() {
+            return;
+        }
+        // Read with the table locked: what is made later is not in it.
+        let Some(living) = tasks::unix_sockets() else {
+            tracing::debug!("/proc/self/net/unix cannot be read: closed sockets stay in the table");
+            return;
+        };
+        let gone = table.sweep(&living);
+        tracing::debug!(gone = gone.len(), "swept closed sockets");
+        for id in gone {
             self.transport().release(id);
         }
-        tracing::debug!(left = table.closed_ends(), "swept closed sockets");
     }
 }

@@ -32,10 +32,6 @@ mod tag {
 
 /// Events fetched at a time.
 const BATCH: usize = 64;
-/// Sockets without a telling end that may pile up before /proc is read to find out which are gone.
-const SWEEP_THRESHOLD: usize = 256;
-/// Least time between two such readings.
-const SWEEP_INTERVAL: Duration = Duration::from_secs(10);
 
 /// What became of the target, as the front process is told.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -138,7 +134,6 @@ impl Supervisor {
         };
         // The target may have ended before the signal descriptor existed.
         processes.reap();
-        let mut next_sweep = Instant::now() + SWEEP_INTERVAL;
         loop {
             let drained = self.turn(&mut processes, &children)?;
             self.look_at_waiting();
@@ -152,10 +147,7 @@ impl Supervisor {
             if processes.all_gone && processes.release_at.is_none() {
                 return Ok(processes.farewell());
             }
-            if Instant::now() >= next_sweep && self.table().closed_ends() >= SWEEP_THRESHOLD {
-                self.sweep();
-                next_sweep = Instant::now() + SWEEP_INTERVAL;
-            }
+            self.sweep();
         }
     }
 

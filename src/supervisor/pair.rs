@@ -1,23 +1,37 @@
-//! The socketpair behind an emulated socket, and how its kernel state shows what TCP would.
+//! The AF_UNIX sockets behind an emulated socket, and how their kernel state shows what TCP would.
+//!
+//! The program's end is one object for life, so that registrations with epoll stay. It begins alone, a
+//! stream socket without a peer, which the kernel shows as TCP shows one: writable and hung up, and no
+//! use for reading or writing. It is joined with an end of ours when there is something else to show.
 #![forbid(unsafe_code)]
 
 use std::{
-    io::IoSlice,
-    os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd},
+    io::{self, IoSlice},
+    os::{
+        fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd},
+        unix::net::UnixListener,
+    },
 };
 
 use nix::{
     errno::Errno,
     fcntl::{FcntlArg, OFlag, fcntl},
     sys::{
-        socket::{AddressFamily, MsgFlags, SockFlag, SockType, recv, send, sendmsg, socketpair},
+        socket::{
+            AddressFamily, Backlog, MsgFlags, Shutdown, SockFlag, SockType, UnixAddr, bind,
+            connect, getsockname, getsockopt, listen, recv, send, sendmsg, shutdown, socket,
+            socketpair, sockopt::PeerCredentials,
+        },
         stat::fstat,
     },
 };
 
 use socket2::SockRef;
 
-use crate::sys::socket::{get_option, set_option};
+use crate::sys::{
+    fd::send_with_fd,
+    socket::{get_option, set_option},
+};
 
 /// Bytes each filler write tries to place: the most that AF_UNIX puts into one buffer at the
 /// smallest SO_SNDBUF.
@@ -34,22 +48,50 @@ pub(crate) struct Pair {
     pub(crate) program: OwnedFd,
     /// Our end, non-blocking.
     pub(crate) ours: OwnedFd,
-    /// Bytes of filler that lie in our end's queue.
-    pub(crate) filler: usize,
     /// Inode of the program's end, under which /proc shows it.
     pub(crate) inode: u64,
 }
 
-/// A pair whose program's end is neither readable nor writable: an unconnected socket.
+/// The program's end of a new socket, without a peer, and its inode.
 ///
 /// # Errors
-/// EMFILE, ENFILE, ENOMEM: socketpair(2).
-pub(crate) fn unconnected(nonblocking: bool) -> Result<Pair, Errno> {
-    let mut pair = new(nonblocking)?;
-    // SO_SNDBUF rises to its minimum of 4,608 bytes; filled up, the end is not writable.
-    set_option(pair.program.as_fd(), libc::SOL_SOCKET, libc::SO_SNDBUF, 1)?;
-    pair.filler = fill(pair.program.as_fd())?;
-    Ok(pair)
+/// EMFILE, ENFILE, ENOMEM: socket(2).
+pub(crate) fn alone(nonblocking: bool) -> Result<(OwnedFd, u64), Errno> {
+    let mut flags = SockFlag::SOCK_CLOEXEC;
+    flags.set(SockFlag::SOCK_NONBLOCK, nonblocking);
+    let program = socket(AddressFamily::Unix, SockType::Stream, flags, None)?;
+    let inode = fstat(&program)?.st_ino;
+    Ok((program, inode))
+}
+
+/// Gives a program's end that is alone its peer: our end, non-blocking. Nothing shows yet but the end
+/// of the hang-up; [`show_connecting`] or [`show_connected`] comes next.
+///
+/// # Errors
+/// EMFILE, ENFILE, ENOMEM: socket(2). EINVAL, EISCONN: the program's end is not alone.
+pub(crate) fn join(program: BorrowedFd<'_>) -> Result<OwnedFd, Errno> {
+    // AF_UNIX connects by name alone. This one is the kernel's choice and lives for microseconds:
+    // nobody can take a place in the queue for long, or keep connect(2) waiting.
+    let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
+    let meeting = socket(AddressFamily::Unix, SockType::Stream, flags, None)?;
+    bind(meeting.as_raw_fd(), &UnixAddr::new_unnamed())?;
+    listen(&meeting, Backlog::MAXALLOWABLE)?;
+    let name: UnixAddr = getsockname(meeting.as_raw_fd())?;
+    connect(program.as_raw_fd(), &name)?;
+    let meeting = UnixListener::from(meeting);
+    loop {
+        let (ours, _) = meeting.accept().map_err(errno)?;
+        // Any task on the host may have connected meanwhile.
+        if getsockopt(&ours, PeerCredentials)?.pid() == std::process::id().cast_signed() {
+            ours.set_nonblocking(true).map_err(errno)?;
+            take_urgent_inline(ours.as_fd());
+            return Ok(ours.into());
+        }
+    }
+}
+
+fn errno(error: io::Error) -> Errno {
+    error.raw_os_error().map_or(Errno::EIO, Errno::from_raw)
 }
 
 /// A pair that carries data at once: an accepted connection.
@@ -57,29 +99,36 @@ pub(crate) fn unconnected(nonblocking: bool) -> Result<Pair, Errno> {
 /// # Errors
 /// EMFILE, ENFILE, ENOMEM: socketpair(2).
 pub(crate) fn connected() -> Result<Pair, Errno> {
-    let pair = new(false)?;
-    widen(pair.program.as_fd());
-    widen(pair.ours.as_fd());
-    Ok(pair)
-}
-
-fn new(nonblocking: bool) -> Result<Pair, Errno> {
-    let (program, ours) = socketpair(
-        AddressFamily::Unix,
-        SockType::Stream,
-        None,
-        SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK,
-    )?;
-    if !nonblocking {
-        set_nonblocking(program.as_fd(), false)?;
-    }
+    let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
+    let (program, ours) = socketpair(AddressFamily::Unix, SockType::Stream, None, flags)?;
+    set_nonblocking(program.as_fd(), false)?;
+    widen(program.as_fd());
+    widen(ours.as_fd());
+    take_urgent_inline(ours.as_fd());
     let inode = fstat(&program)?.st_ino;
     Ok(Pair {
         program,
         ours,
-        filler: 0,
         inode,
     })
+}
+
+/// Shows a joined end as neither readable nor writable: connecting, listening, or bound. Returns how
+/// many bytes of filler lie in our end's queue.
+///
+/// # Errors
+/// Of setsockopt(2) and send(2).
+pub(crate) fn show_connecting(program: BorrowedFd<'_>) -> Result<usize, Errno> {
+    // SO_SNDBUF rises to its minimum of 4,608 bytes; filled up, the end is not writable.
+    set_option(program, libc::SOL_SOCKET, libc::SO_SNDBUF, 1)?;
+    fill(program)
+}
+
+/// Urgent bytes are to lie among the others: where they do not, AF_UNIX drops them at the next read.
+fn take_urgent_inline(ours: BorrowedFd<'_>) {
+    if let Err(error) = SockRef::from(&ours).set_out_of_band_inline(true) {
+        tracing::debug!(%error, "SO_OOBINLINE of a socketpair");
+    }
 }
 
 fn fill(program: BorrowedFd<'_>) -> Result<usize, Errno> {
@@ -93,11 +142,20 @@ fn fill(program: BorrowedFd<'_>) -> Result<usize, Errno> {
     }
 }
 
-/// Shows an unconnected pair as connected: the buffer grows, and draining the filler raises EPOLLOUT,
+/// Shows a joined pair as connected: the buffer grows, and draining the `filler` raises EPOLLOUT,
 /// level and edge. `program` is a copy of the program's end, if it could be had.
-pub(crate) fn show_connected(program: Option<BorrowedFd<'_>>, ours: BorrowedFd<'_>, filler: usize) {
+pub(crate) fn show_connected(
+    program: Option<BorrowedFd<'_>>,
+    ours: BorrowedFd<'_>,
+    mut filler: usize,
+) {
     if let Some(program) = program {
         widen(program);
+        if filler == 0 {
+            // Nobody was shown a connecting socket. A byte that comes and goes tells of the change.
+            let flags = MsgFlags::MSG_DONTWAIT | MsgFlags::MSG_NOSIGNAL;
+            filler = send(program.as_raw_fd(), &FILLER[..1], flags).unwrap_or(0);
+        }
     }
     widen(ours);
     let mut sink = [0; FILLER.len()];
@@ -142,6 +200,27 @@ pub(crate) fn show_broken(ours: OwnedFd) {
         Ok(1..)
     ) {}
     drop(ours);
+}
+
+/// Places one byte in our end's queue that can be told from the program's own: it carries a
+/// descriptor, `passed`. Returns whether there was room.
+pub(crate) fn seal(program: BorrowedFd<'_>, passed: BorrowedFd<'_>) -> bool {
+    send_with_fd(program, &[0], passed).is_ok()
+}
+
+/// Shuts down an end as shutdown(2) does; `how` that is none of its values does nothing. An end that
+/// is alone is merely marked, as inet_shutdown marks a socket that is not connected although it then
+/// says ENOTCONN.
+pub(crate) fn shut_down(end: BorrowedFd<'_>, how: i32) {
+    let how = match how {
+        libc::SHUT_RD => Shutdown::Read,
+        libc::SHUT_WR => Shutdown::Write,
+        libc::SHUT_RDWR => Shutdown::Both,
+        _ => return,
+    };
+    if let Err(error) = shutdown(end.as_raw_fd(), how) {
+        tracing::debug!(%error, "an end was not shut down");
+    }
 }
 
 /// Takes the pair's own pending error (0 if there is none), which stands for one of the socket's.
@@ -197,10 +276,7 @@ pub(crate) fn set_nonblocking(end: BorrowedFd<'_>, on: bool) -> Result<(), Errno
 
 #[cfg(test)]
 mod tests {
-    use nix::sys::{
-        epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout},
-        socket::shutdown,
-    };
+    use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
 
     use super::*;
 
@@ -215,36 +291,68 @@ mod tests {
         }
     }
 
+    fn connecting() -> (OwnedFd, OwnedFd, usize) {
+        let (program, _) = alone(true).unwrap();
+        let ours = join(program.as_fd()).unwrap();
+        let filler = show_connecting(program.as_fd()).unwrap();
+        (program, ours, filler)
+    }
+
     #[test]
-    fn an_unconnected_end_is_not_ready_and_takes_nothing() {
-        let pair = unconnected(true).unwrap();
-        assert!(pair.filler >= 513);
-        assert_eq!(readiness(&pair.program), EpollFlags::empty());
-        let sent = send(pair.program.as_raw_fd(), b"x", MsgFlags::MSG_DONTWAIT);
+    fn an_end_that_is_alone_looks_like_an_unconnected_tcp_socket() {
+        let (program, _) = alone(true).unwrap();
+        assert_eq!(
+            readiness(&program),
+            EpollFlags::EPOLLOUT | EpollFlags::EPOLLHUP
+        );
+        let sent = send(program.as_raw_fd(), b"x", MsgFlags::MSG_NOSIGNAL);
+        assert_eq!(sent, Err(Errno::ENOTCONN));
+    }
+
+    #[test]
+    fn a_connecting_end_is_not_ready_and_takes_nothing() {
+        let (program, _ours, filler) = connecting();
+        assert!(filler >= 513);
+        assert_eq!(readiness(&program), EpollFlags::empty());
+        let sent = send(program.as_raw_fd(), b"x", MsgFlags::MSG_DONTWAIT);
         assert_eq!(sent, Err(Errno::EAGAIN));
     }
 
     #[test]
     fn a_connected_end_is_writable_and_carries_bytes() {
-        let pair = unconnected(true).unwrap();
-        show_connected(Some(pair.program.as_fd()), pair.ours.as_fd(), pair.filler);
-        assert_eq!(readiness(&pair.program), EpollFlags::EPOLLOUT);
-        send(pair.program.as_raw_fd(), b"hello", MsgFlags::empty()).unwrap();
+        let (program, ours, filler) = connecting();
+        show_connected(Some(program.as_fd()), ours.as_fd(), filler);
+        assert_eq!(readiness(&program), EpollFlags::EPOLLOUT);
+        send(program.as_raw_fd(), b"hello", MsgFlags::empty()).unwrap();
         let mut bytes = [0; 16];
-        assert_eq!(
-            recv(pair.ours.as_raw_fd(), &mut bytes, MsgFlags::empty()),
-            Ok(5)
-        );
+        let received = recv(ours.as_raw_fd(), &mut bytes, MsgFlags::empty());
+        assert_eq!(received, Ok(5));
+    }
+
+    #[test]
+    fn an_edge_tells_of_a_connection_that_was_never_shown_as_connecting() {
+        let (program, _) = alone(true).unwrap();
+        let epoll = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC).unwrap();
+        let edge = EpollEvent::new(EpollFlags::EPOLLOUT | EpollFlags::EPOLLET, 0);
+        epoll.add(&program, edge).unwrap();
+        let mut events = [EpollEvent::empty()];
+        let mut wait = || epoll.wait(&mut events, EpollTimeout::ZERO).unwrap();
+        assert_eq!(wait(), 1);
+        assert_eq!(wait(), 0);
+        let ours = join(program.as_fd()).unwrap();
+        show_connected(Some(program.as_fd()), ours.as_fd(), 0);
+        assert_eq!(wait(), 1);
+        assert_eq!(events[0].events(), EpollFlags::EPOLLOUT);
     }
 
     #[test]
     fn a_failed_attempt_hangs_up_with_an_error() {
-        let pair = unconnected(true).unwrap();
-        drop(pair.ours);
+        let (program, ours, _) = connecting();
+        drop(ours);
         let expected = EpollFlags::EPOLLERR | EpollFlags::EPOLLHUP;
-        assert!(readiness(&pair.program).contains(expected));
-        assert_eq!(take_error(pair.program.as_fd()), libc::ECONNRESET);
-        assert!(!readiness(&pair.program).contains(EpollFlags::EPOLLERR));
+        assert!(readiness(&program).contains(expected));
+        assert_eq!(take_error(program.as_fd()), libc::ECONNRESET);
+        assert!(!readiness(&program).contains(EpollFlags::EPOLLERR));
     }
 
     #[test]

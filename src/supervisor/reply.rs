@@ -15,7 +15,7 @@ use super::{
     trace,
 };
 use crate::{
-    emul::outcome::{Answer, Injection, Origin, Outcome},
+    emul::outcome::{Answer, Injection, Origin, Outcome, Wait},
     sys::seccomp::Trapped,
 };
 
@@ -58,6 +58,11 @@ impl Supervisor {
             parked.trapped.tid,
             parked.wait
         );
+        if parked.wait == Wait::Connect
+            && let Err(error) = self.join(table, parked.socket, parked.end.as_fd())
+        {
+            tracing::error!(%error, "no socketpair to show a connecting socket; raise the limit of open files (ulimit -n)");
+        }
         match parked.answer(why) {
             Some(answer) => self.deliver(table, &parked.trapped, answer),
             None if matches!(why, Interrupted::Signal { .. }) => {

@@ -3,8 +3,9 @@
 #![forbid(unsafe_code)]
 
 use std::{
-    collections::{HashMap, VecDeque},
+    collections::{HashMap, HashSet, VecDeque},
     os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd},
+    sync::Arc,
 };
 
 use nix::{
@@ -18,6 +19,7 @@ use crate::{
         accept::{RECORD_BYTES, Record},
         outcome::{Injection, Origin, Wait},
         socket::{Socket, SocketId, State},
+        transport::Seal,
     },
     sys::fd::{receive_with_fd, send_with_fd},
 };
@@ -25,13 +27,22 @@ use crate::{
 /// Our end of a pair.
 #[derive(Debug)]
 pub(super) enum End {
+    /// There is none yet: the program's end is alone. Nothing tells of its close; a sweep finds out.
+    Alone,
     /// Here, watched for the program closing its end.
     Ours(OwnedFd),
     /// With the bridge of a connection.
-    Bridged,
+    Bridged(Arc<Seal>),
     /// Closed, to show a failure or a reset. The entry stays for getsockname and the like, until a
-    /// sweep finds that no task holds the socket.
+    /// sweep finds that the socket is gone.
     Closed,
+}
+
+impl End {
+    /// Whether the program's close goes unnoticed.
+    fn is_untold(&self) -> bool {
+        matches!(self, Self::Alone | Self::Closed)
+    }
 }
 
 /// One emulated socket.
@@ -54,13 +65,12 @@ pub(super) struct Entry {
 }
 
 impl Entry {
-    /// The entry of a new pair with `filler` bytes in our end's queue, whose program's end has this
-    /// inode and is the caller's to inject.
-    pub(super) fn new(socket: Socket, end: End, filler: usize, inode: u64) -> Self {
+    /// The entry of a new socket whose program's end has this inode and is the caller's to inject.
+    pub(super) fn new(socket: Socket, end: End, inode: u64) -> Self {
         Self {
             socket,
             end,
-            filler,
+            filler: 0,
             inode,
             holder: None,
             queue: Queue::default(),
@@ -81,6 +91,10 @@ pub(super) struct Queue {
     waiting: usize,
 }
 
+/// Fewest sockets without a telling end for which the kernel's list of sockets is read. It grows with
+/// what a sweep leaves, so that the cost of each closed socket stays the same.
+const SWEEP_THRESHOLD: usize = 256;
+
 /// All emulated sockets and the calls that wait for them.
 #[derive(Debug, Default)]
 pub(super) struct Table {
@@ -88,7 +102,9 @@ pub(super) struct Table {
     /// Calls that wait.
     pub(super) parked: Vec<Parked>,
     /// Entries that only a sweep can end.
-    closed_ends: usize,
+    untold: usize,
+    /// How many of them the last sweep left.
+    swept: usize,
 }
 
 impl Table {
@@ -99,42 +115,49 @@ impl Table {
 
     /// Adds a socket.
     pub(super) fn insert(&mut self, id: SocketId, entry: Entry) {
+        self.untold += usize::from(entry.end.is_untold());
         self.sockets.insert(id, entry);
     }
 
     /// Removes a socket.
     pub(super) fn remove(&mut self, id: SocketId) -> Option<Entry> {
         let entry = self.sockets.remove(&id)?;
-        if matches!(entry.end, End::Closed) {
-            self.closed_ends -= 1;
-        }
+        self.untold -= usize::from(entry.end.is_untold());
         Some(entry)
     }
 
-    /// Takes our end away, to be closed or bridged.
-    pub(super) fn take_end(&mut self, id: SocketId, instead: End) -> Option<OwnedFd> {
+    /// Puts `end` in place of our end, and returns that if it was here.
+    pub(super) fn set_end(&mut self, id: SocketId, end: End) -> Option<OwnedFd> {
         let entry = self.sockets.get_mut(&id)?;
-        if matches!(instead, End::Closed) && !matches!(entry.end, End::Closed) {
-            self.closed_ends += 1;
-        }
-        match std::mem::replace(&mut entry.end, instead) {
+        self.untold += usize::from(end.is_untold());
+        self.untold -= usize::from(entry.end.is_untold());
+        match std::mem::replace(&mut entry.end, end) {
             End::Ours(end) => Some(end),
-            End::Bridged | End::Closed => None,
+            End::Alone | End::Bridged(_) | End::Closed => None,
         }
     }
 
-    /// How many sockets have no end that would tell of the program's close.
-    pub(super) fn closed_ends(&self) -> usize {
-        self.closed_ends
+    /// Whether so many sockets have no end that would tell of the program's close that it is time to
+    /// look which of them are gone.
+    pub(super) fn wants_sweep(&self) -> bool {
+        self.untold >= SWEEP_THRESHOLD.max(2 * self.swept)
     }
 
-    /// The sockets among them that `held` says no task holds.
-    pub(super) fn abandoned(&self, held: impl Fn(u64) -> bool) -> Vec<SocketId> {
-        self.sockets
+    /// Removes those of them that are not among `living`, the inodes of sockets that exist, and
+    /// returns their ids.
+    pub(super) fn sweep(&mut self, living: &HashSet<u64>) -> Vec<SocketId> {
+        let gone = |entry: &Entry| entry.end.is_untold() && !living.contains(&entry.inode);
+        let gone: Vec<_> = self
+            .sockets
             .iter()
-            .filter(|(_, entry)| matches!(entry.end, End::Closed) && !held(entry.inode))
+            .filter(|(_, entry)| gone(entry))
             .map(|(id, _)| *id)
-            .collect()
+            .collect();
+        for id in &gone {
+            self.remove(*id);
+        }
+        self.swept = self.untold;
+        gone
     }
 
     /// Takes the first call that waits for this.
@@ -270,6 +293,10 @@ mod tests {
     use super::*;
     use crate::supervisor::{call::identity, pair};
 
+    fn bridged() -> End {
+        End::Bridged(Arc::default())
+    }
+
     struct Listener {
         table: Table,
         id: SocketId,
@@ -277,20 +304,14 @@ mod tests {
     }
 
     fn listener(backlog: usize) -> Listener {
-        let pair = pair::unconnected(true).unwrap();
-        let id = identity(&pair.program).unwrap();
+        let (program, inode) = pair::alone(true).unwrap();
+        let ours = pair::join(program.as_fd()).unwrap();
+        let id = identity(&program).unwrap();
         let mut socket = Socket::new(libc::AF_INET, libc::SOCK_STREAM, 0).unwrap();
         socket.state = State::Listening { backlog };
         let mut table = Table::default();
-        table.insert(
-            id,
-            Entry::new(socket, End::Ours(pair.ours), pair.filler, pair.inode),
-        );
-        Listener {
-            table,
-            id,
-            program: pair.program,
-        }
+        table.insert(id, Entry::new(socket, End::Ours(ours), inode));
+        Listener { table, id, program }
     }
 
     fn connect(listener: &mut Listener, port: u16) -> SocketId {
@@ -298,7 +319,7 @@ mod tests {
         let connection = identity(&pair.program).unwrap();
         let peer = (std::net::Ipv4Addr::LOCALHOST, port).into();
         let socket = Socket::new(libc::AF_INET, libc::SOCK_STREAM, 0).unwrap();
-        let mut accepted = Entry::new(socket.accepted(peer, peer), End::Bridged, 0, pair.inode);
+        let mut accepted = Entry::new(socket.accepted(peer, peer), bridged(), pair.inode);
         accepted.unaccepted = true;
         listener.table.insert(connection, accepted);
         let record = Record { connection, peer };
@@ -373,5 +394,19 @@ mod tests {
         }
         let program = listener.program.as_fd();
         assert!(listener.table.dequeue(listener.id, program).is_none());
+    }
+
+    #[test]
+    fn a_sweep_ends_what_is_gone_and_nothing_else() {
+        let mut table = Table::default();
+        let socket = Socket::new(libc::AF_INET, libc::SOCK_STREAM, 0).unwrap();
+        let ends = [End::Alone, End::Alone, End::Closed, bridged()];
+        for (number, end) in (0..).zip(ends) {
+            let entry = Entry::new(socket.clone(), end, number);
+            table.insert(SocketId(number), entry);
+        }
+        assert_eq!(table.sweep(&HashSet::from([1])).len(), 2);
+        assert!(table.get(SocketId(1)).is_some() && table.get(SocketId(3)).is_some());
+        assert_eq!(table.untold, 1);
     }
 }

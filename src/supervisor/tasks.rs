@@ -83,15 +83,12 @@ pub(crate) fn find_holder(inode: u64) -> Option<Holder> {
     })
 }
 
-/// The inodes of all sockets that some task holds.
-pub(crate) fn socket_inodes() -> HashSet<u64> {
-    processes()
-        .flat_map(descriptors)
-        .filter_map(|(_, link)| {
-            let inode = link.strip_prefix("socket:[")?.strip_suffix(']')?;
-            inode.parse().ok()
-        })
-        .collect()
+/// The inodes of all AF_UNIX sockets in this network namespace, which every emulated one was made in
+/// (proc_pid_net(5)).
+pub(crate) fn unix_sockets() -> Option<HashSet<u64>> {
+    let list = fs::read_to_string("/proc/self/net/unix").ok()?;
+    let inode = |line: &str| line.split_whitespace().nth(6)?.parse().ok();
+    Some(list.lines().skip(1).filter_map(inode).collect())
 }
 
 /// Ids of processes other than this one. Threads share their process's descriptors unless they
@@ -143,6 +140,15 @@ mod tests {
         let id = identity(ours.as_fd()).unwrap();
         assert!(holder.fetch(id).is_some());
         assert!(holder.fetch(identity(other.as_fd()).unwrap()).is_none());
+    }
+
+    #[test]
+    fn a_socket_is_listed_while_it_exists() {
+        let (socket, other) = UnixStream::pair().unwrap();
+        let inode = nix::sys::stat::fstat(&socket).unwrap().st_ino;
+        assert!(unix_sockets().unwrap().contains(&inode));
+        drop((socket, other));
+        assert!(!unix_sockets().unwrap().contains(&inode));
     }
 
     #[test]

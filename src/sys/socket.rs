@@ -16,13 +16,20 @@ const CONTROL_BYTES: usize = 1100;
 #[repr(C, align(8))]
 struct ControlBuffer([MaybeUninit<u8>; CONTROL_BYTES]);
 
-/// Reads from a socketpair end without waiting, into the spare capacity of `buffer`. Descriptors that
-/// the program attached are closed: TCP ignores SCM_RIGHTS, and left in the queue they would pile up.
+/// Reads from a socketpair end without waiting, into the spare capacity of `buffer` and at most `limit`
+/// bytes. Descriptors that the program attached are closed: TCP ignores SCM_RIGHTS, and left in the
+/// queue they would pile up.
 ///
 /// # Errors
 /// EAGAIN: nothing there. ECONNRESET: the other end was closed with data unread.
-pub(crate) fn receive(fd: BorrowedFd<'_>, buffer: &mut BytesMut) -> nix::Result<usize> {
+pub(crate) fn receive(
+    fd: BorrowedFd<'_>,
+    buffer: &mut BytesMut,
+    limit: usize,
+) -> nix::Result<usize> {
     let room = buffer.spare_capacity_mut();
+    let offered = room.len().min(limit);
+    let room = &mut room[..offered];
     let mut slice = libc::iovec {
         iov_base: room.as_mut_ptr().cast(),
         iov_len: room.len(),
@@ -67,6 +74,18 @@ fn close_rights(message: &libc::msghdr) {
             header = libc::CMSG_NXTHDR(message, header);
         }
     }
+}
+
+/// How many bytes can be read (FIONREAD, unix(7)).
+///
+/// # Errors
+/// As ioctl(2).
+pub(crate) fn readable_bytes(fd: BorrowedFd<'_>) -> nix::Result<usize> {
+    let mut bytes: libc::c_int = 0;
+    // SAFETY: FIONREAD writes one int to the pointer, which outlives the call.
+    let result = unsafe { libc::ioctl(fd.as_raw_fd(), libc::FIONREAD, &raw mut bytes) };
+    check(libc::c_long::from(result))?;
+    Ok(usize::try_from(bytes).unwrap_or(0))
 }
 
 /// Dissolves the association that connect(2) made on a datagram socket.

@@ -74,8 +74,7 @@ impl Socat {
 
 const FORK: &str = "TCP4-LISTEN:PORT,bind=127.0.0.1,reuseaddr,fork";
 
-/// A child for each connection, and a program behind it: on a socket pair, on pipes (where socat does not pass the
-/// end of file on, so it must know when to stop), and on the connection itself.
+/// A child for each connection, and a program behind it: on a socket pair, and on the connection itself.
 #[test]
 fn fork_and_exec() {
     for exec in [
@@ -88,6 +87,40 @@ fn fork_and_exec() {
         let _server = socat.server(&["-t60"], FORK, exec);
         socat.comes_back("TCP4:127.0.0.1:PORT,nodelay", 3);
     }
+}
+
+/// On pipes socat 1.7 does not pass the end of file on in both directions, so each goes by itself.
+#[test]
+fn exec_on_pipes() {
+    let socat = Socat::new();
+    let server = socat.server(
+        &["-u"],
+        "TCP4-LISTEN:PORT,reuseaddr",
+        "SYSTEM:cat > DIR/got,pipes",
+    );
+    socat
+        .spawn(&["-u"], "-", "TCP4:127.0.0.1:PORT")
+        .finish()
+        .success();
+    server.finish().success();
+    let arrived = || socat.read("got") == socat.read("input");
+    wait_until("cat has written all", arrived);
+
+    let server = socat.server(
+        &["-U"],
+        "TCP4-LISTEN:PORT,reuseaddr",
+        "EXEC:cat DIR/input,pipes",
+    );
+    let got = socat
+        .spawn(&["-u"], "TCP4:127.0.0.1:PORT", "-")
+        .finish()
+        .success();
+    server.finish().success();
+    assert!(
+        got.stdout == socat.read("input"),
+        "{} bytes",
+        got.stdout.len()
+    );
 }
 
 #[test]
@@ -125,7 +158,7 @@ fn ipv6() {
 #[test]
 fn names() {
     let socat = Socat::new();
-    let echo = "SYSTEM:echo $SOCAT_PEERADDR $SOCAT_PEERPORT $SOCAT_SOCKADDR $SOCAT_SOCKPORT";
+    let echo = "SYSTEM:env | grep -E '^SOCAT_(SOCK|PEER)(ADDR|PORT)' | sort";
     let _server = socat.server(&[], &format!("{FORK},range=127.0.0.1/32"), echo);
     let own = free_port();
     let address = format!("TCP4:127.0.0.1:PORT,sourceport={own},reuseaddr");
