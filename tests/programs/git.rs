@@ -45,7 +45,7 @@ impl Git {
             format!("--base-path={base}"),
         ]);
         let mut daemon = daemon.arg(base).spawn();
-        daemon.wait_listening(git.port);
+        daemon.wait_stderr("Ready to rumble");
         (git, daemon)
     }
 

@@ -8,6 +8,7 @@ fn start(sandbox: &Sandbox, port: &str) -> Running {
     let memcached = memcached.args(["-t", "4", "-m", "64", "-l", "127.0.0.1,::1", "-p", port]);
     let mut server = memcached.spawn();
     server.wait_listening(port.parse().expect("a port"));
+    crate::wait_accepting(sandbox, port.parse().expect("a port"));
     server
 }
 

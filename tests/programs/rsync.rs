@@ -38,6 +38,7 @@ impl Rsync {
             .arg(conf);
         let mut server = rsync.spawn();
         server.wait_listening(self.port);
+        crate::wait_accepting(&self.sandbox, self.port);
         server
     }
 
