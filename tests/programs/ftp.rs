@@ -154,7 +154,7 @@ fn one_process_model() {
 fn lftp_mirrors_a_tree() {
     let ftp = Ftp::new(IPV4, "");
     let _server = ftp.start();
-    trees::plant(&ftp.path("tree"), 83);
+    trees::plant(&ftp.path("tree"), 83, 10);
     std::fs::remove_file(ftp.path("tree/link")).expect("FTP knows no links");
     set_mode(&ftp.path("tree/run.sh"), 0o644);
     for passive in ["on", "off"] {

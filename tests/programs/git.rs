@@ -26,7 +26,7 @@ impl Git {
             &["init", "-q", "--bare", "-b", "main", "base/project.git"],
         );
         git.local("", &["init", "-q", "-b", "main", "first"]);
-        trees::plant(&git.sandbox.path("first"), 51);
+        trees::plant(&git.sandbox.path("first"), 51, 200);
         git.commit("first");
         let url = git.url();
         git.local("first", &["remote", "add", "origin", &url]);

@@ -13,6 +13,7 @@ mod git;
 mod go;
 mod haproxy;
 mod iperf3;
+mod java;
 mod memcached;
 mod multiprocessing;
 mod netcat;

@@ -78,7 +78,7 @@ fn there_and_back() {
     let rsync = Rsync::new();
     let _server = rsync.start();
     let [local, module, back] = ["local", "module", "back"].map(|d| rsync.sandbox.path(d));
-    trees::plant(&local, 31);
+    trees::plant(&local, 31, 200);
     let up = [
         "-a",
         "--delete",
@@ -121,7 +121,7 @@ fn figure(report: &str, name: &str) -> u64 {
 fn several_at_once() {
     let rsync = Rsync::new();
     let _server = rsync.start();
-    trees::plant(&rsync.sandbox.path("module"), 41);
+    trees::plant(&rsync.sandbox.path("module"), 41, 200);
     let to = |i: usize| rsync.sandbox.path(&format!("to-{i}"));
     let start = |i: usize| {
         let client = rsync.sandbox.wrap(tools::need("rsync"));

@@ -5,8 +5,8 @@ use std::process::Command;
 
 use crate::common::tools;
 
-/// Files from empty to 3 MB, in directories, with one link and one executable.
-pub(crate) fn plant(root: &Path, seed: u64) {
+/// Files from empty to 3 MB, and so many small ones, in directories, with one link and one executable.
+pub(crate) fn plant(root: &Path, seed: u64, small: usize) {
     for (i, size) in [0, 1, 700, 4096, 65_537, 300_000, 3_000_000]
         .into_iter()
         .enumerate()
@@ -15,7 +15,7 @@ pub(crate) fn plant(root: &Path, seed: u64) {
         std::fs::create_dir_all(&dir).expect("a directory");
         tools::random_file(&dir.join(format!("file {size}")), size, seed + i as u64);
     }
-    for i in 0..200 {
+    for i in 0..small {
         std::fs::write(
             root.join(format!("dir-0/small-{i}")),
             format!("{seed} {i}\n"),
