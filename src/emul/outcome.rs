@@ -1,7 +1,7 @@
 //! What a call comes to: the one type between the emulation and its front ends.
 #![forbid(unsafe_code)]
 
-use std::os::fd::OwnedFd;
+use std::{net::SocketAddr, os::fd::OwnedFd};
 
 use nix::errno::Errno;
 
@@ -45,6 +45,8 @@ pub(crate) enum Origin {
         listener: SocketId,
         /// The connection.
         connection: SocketId,
+        /// Its peer.
+        peer: SocketAddr,
     },
 }
 

@@ -7,8 +7,8 @@ use nix::errno::Errno;
 
 use super::options::Options;
 
-/// A socket's identity: SO_COOKIE of the program's end, which survives dup, fork, exec and
-/// SCM_RIGHTS and is never used twice.
+/// A socket's identity: a SO_COOKIE, which survives dup, fork, exec and SCM_RIGHTS and is never used
+/// twice. It is that of the program's end, or of our end if accept(2) made the program's.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(crate) struct SocketId(pub(crate) u64);
 

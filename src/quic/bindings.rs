@@ -8,15 +8,15 @@ use std::{
     net::{Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket as StdUdpSocket},
     ops::RangeInclusive,
     os::fd::AsFd,
-    sync::{Arc, Weak},
+    sync::Arc,
     thread,
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use nix::errno::Errno;
 use socket2::{Domain, Socket, Type};
 
-use super::{server::Server, udp::UdpSocket};
+use super::server::Server;
 use crate::{
     emul::{socket::SocketId, transport::BindRequest},
     sys::socket::disconnect,
@@ -29,8 +29,6 @@ const EPHEMERAL_PORTS: RangeInclusive<u16> = 32_768..=60_999;
 /// thread needs one turn for it.
 const CLOSING_LOOKS: usize = 200;
 const CLOSING_PAUSE: Duration = Duration::from_millis(1);
-/// How long close(2) itself may take on a busy machine.
-const CLOSE_TIME: Duration = Duration::from_millis(100);
 
 /// All addresses in use.
 #[derive(Debug, Default)]
@@ -40,22 +38,8 @@ pub(super) struct Bindings {
     chosen: HashMap<SocketId, (SocketAddr, u16)>,
     chosen_ports: HashSet<(SocketAddr, u16)>,
     next_port: u16,
-    /// Sockets of retired servers, whose ports are free a moment later.
-    closing: Vec<Closing>,
-}
-
-/// A socket that is being closed.
-#[derive(Debug)]
-struct Closing {
-    socket: Weak<UdpSocket>,
-    since: Instant,
-}
-
-impl Closing {
-    /// Whether its port may still be taken. Who drops the last reference closes it only after that.
-    fn holds_its_port(&self) -> bool {
-        self.socket.strong_count() > 0 || self.since.elapsed() < CLOSE_TIME
-    }
+    /// Retired servers, whose ports are free a moment later.
+    closing: Vec<Arc<Server>>,
 }
 
 /// One bound address.
@@ -127,7 +111,9 @@ impl Bindings {
     fn bind_udp(&self, request: &BindRequest) -> Result<(StdUdpSocket, SocketAddr), Errno> {
         for _ in 0..CLOSING_LOOKS {
             match bind_udp(request) {
-                Err(Errno::EADDRINUSE) if self.closing.iter().any(Closing::holds_its_port) => {
+                Err(Errno::EADDRINUSE)
+                    if !self.closing.iter().all(|server| server.is_retired()) =>
+                {
                     thread::sleep(CLOSING_PAUSE);
                 }
                 result => return result,
@@ -198,8 +184,9 @@ impl Bindings {
         }
     }
 
-    /// Frees an address whose server has no connections left, unless it was bound again.
-    pub(super) fn retire(&mut self, address: SocketAddr) {
+    /// Forgets an address whose server has no connections left, unless it was bound again. Returns the
+    /// server, which is to be retired.
+    pub(super) fn retire(&mut self, address: SocketAddr) -> Option<Arc<Server>> {
         let unused = |binding: &Binding| {
             binding.owners.is_empty()
                 && binding
@@ -207,14 +194,13 @@ impl Bindings {
                     .as_ref()
                     .is_none_or(|server| !server.has_connections())
         };
-        if self.bound.get(&address).is_some_and(unused)
-            && let Some(binding) = self.bound.remove(&address)
-            && let Some(server) = binding.server
-        {
-            self.closing.retain(Closing::holds_its_port);
-            let (socket, since) = (server.close(), Instant::now());
-            self.closing.push(Closing { socket, since });
+        if !self.bound.get(&address).is_some_and(unused) {
+            return None;
         }
+        let server = self.bound.remove(&address)?.server?;
+        self.closing.retain(|server| !server.is_retired());
+        self.closing.push(Arc::clone(&server));
+        Some(server)
     }
 
     /// All servers.

@@ -177,11 +177,14 @@ impl Quic {
         let bindings = Arc::clone(&self.bindings);
         self.shared.handle.spawn(async move {
             server.go_away();
-            server.wait_idle().await;
-            bindings
+            server.unused().await;
+            let retired = bindings
                 .lock()
                 .unwrap_or_else(PoisonError::into_inner)
                 .retire(address);
+            if let Some(server) = retired {
+                server.retire().await;
+            }
         });
     }
 }

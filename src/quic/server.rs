@@ -4,7 +4,10 @@
 
 use std::{
     net::SocketAddr,
-    sync::{Arc, Mutex, MutexGuard, PoisonError, Weak},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError, Weak,
+        atomic::{AtomicBool, Ordering},
+    },
     time::Duration,
 };
 
@@ -30,8 +33,9 @@ const PREFACE_TIMEOUT: Duration = Duration::from_secs(10);
 #[derive(Debug)]
 pub(super) struct Server {
     endpoint: Endpoint,
-    /// The endpoint's own, to see when it is closed.
+    /// The endpoint's own.
     socket: Weak<UdpSocket>,
+    retired: AtomicBool,
     config: ServerConfig,
     idle_timeout: Duration,
     state: Mutex<State>,
@@ -88,6 +92,7 @@ impl Server {
         let server = Arc::new(Self {
             endpoint,
             socket: weak,
+            retired: AtomicBool::new(false),
             config,
             idle_timeout,
             state: Mutex::default(),
@@ -130,15 +135,43 @@ impl Server {
     }
 
     /// Waits until the connections that were accepted have ended.
-    pub(super) async fn wait_idle(&self) {
-        self.endpoint.wait_idle().await;
+    pub(super) async fn unused(&self) {
+        loop {
+            let used = self
+                .state()
+                .links
+                .iter()
+                .find(|link| link.is_used())
+                .cloned();
+            match used {
+                Some(link) => link.unused().await,
+                None => return,
+            }
+        }
     }
 
-    /// Closes all connections and takes no more. The UDP port is free once the socket that is
-    /// returned has gone: the endpoint's own task drops it.
-    pub(super) fn close(&self) -> Weak<UdpSocket> {
+    /// Closes all QUIC connections and takes no more.
+    pub(super) fn close(&self) {
         self.endpoint.close(code::CLOSED, b"the program has ended");
-        Weak::clone(&self.socket)
+    }
+
+    /// Closes as [`Self::close`] does, and gives the UDP port up when the peers have been told.
+    pub(super) async fn retire(&self) {
+        /// Turns of the runtime in which each connection's task sends its farewell.
+        const FAREWELL_TURNS: usize = 4;
+        self.close();
+        for _ in 0..FAREWELL_TURNS {
+            tokio::task::yield_now().await;
+        }
+        if let Some(socket) = self.socket.upgrade() {
+            socket.free_port();
+        }
+        self.retired.store(true, Ordering::Release);
+    }
+
+    /// Whether the UDP port is free again.
+    pub(super) fn is_retired(&self) -> bool {
+        self.retired.load(Ordering::Acquire)
     }
 
     fn state(&self) -> MutexGuard<'_, State> {

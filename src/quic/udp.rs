@@ -7,6 +7,7 @@ use std::{
     future::Future,
     io::{self, IoSliceMut},
     net::SocketAddr,
+    os::fd::AsFd,
     pin::Pin,
     sync::Arc,
     task::{Context, Poll, ready},
@@ -16,8 +17,10 @@ use quinn::{
     AsyncUdpSocket, UdpPoller,
     udp::{RecvMeta, Transmit, UdpSocketState},
 };
-use socket2::SockRef;
+use socket2::{Domain, SockRef, Type};
 use tokio::io::Interest;
+
+use crate::sys::fd::replace;
 
 /// Largest UDP payload over IPv4 (RFC 768, RFC 791): 65,535 less 20 and 8 bytes of headers. A send
 /// with segmentation offload beyond this fails with EMSGSIZE, and its datagrams vanish.
@@ -48,6 +51,19 @@ impl UdpSocket {
             io: tokio::net::UdpSocket::from_std(socket)?,
             state,
         })
+    }
+
+    /// Gives the port up at once, although the endpoint holds its socket until its connections have
+    /// drained (RFC 9000 section 10.2): a socket without a port takes its place.
+    pub(super) fn free_port(&self) {
+        let freed = self.local_addr().and_then(|address| {
+            let unbound = socket2::Socket::new(Domain::for_address(address), Type::DGRAM, None)?;
+            unbound.set_nonblocking(true)?;
+            Ok(replace(self.io.as_fd(), &unbound.into())?)
+        });
+        if let Err(error) = freed {
+            tracing::warn!(%error, "the port of a closed listener stays in use for a moment");
+        }
     }
 
     fn send(&self, transmit: &Transmit<'_>) -> io::Result<()> {
@@ -154,6 +170,15 @@ impl fmt::Debug for Poller {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[tokio::test]
+    async fn a_port_that_was_given_up_can_be_bound_although_the_socket_lives() {
+        let socket = UdpSocket::new(std::net::UdpSocket::bind("127.0.0.1:0").unwrap()).unwrap();
+        let address = socket.local_addr().unwrap();
+        assert!(std::net::UdpSocket::bind(address).is_err());
+        socket.free_port();
+        assert!(std::net::UdpSocket::bind(address).is_ok());
+    }
 
     #[tokio::test]
     async fn a_batch_larger_than_a_datagram_arrives_whole() {

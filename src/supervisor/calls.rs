@@ -16,13 +16,12 @@ use super::{
     filter::When,
     pair,
     park::Parked,
+    queue::Waiting,
     sockets::{End, Entry, Table},
     tasks::{self, Holder},
 };
 use crate::emul::{
-    self,
-    accept::Record,
-    address,
+    self, address,
     options::name,
     outcome::{Answer, Injection, Origin, Outcome, Wait},
     socket::{Socket, SocketId, State},
@@ -98,18 +97,16 @@ fn on_socket(
             return Ok(Outcome::Native("the descriptor cannot be inspected"));
         }
     };
-    let Some(id) = identity(&end) else {
+    let Some(cookie) = identity(&end) else {
         return Ok(Outcome::Native("not a socket"));
     };
     let mut table = supervisor.table();
-    match table.get(id) {
-        Some(entry) => {
-            entry.holder = Some(Holder {
-                tid: call.tid(),
-                fd,
-            })
-        }
-        None => return Ok(FOREIGN),
+    let Some(id) = table.find(cookie) else {
+        return Ok(FOREIGN);
+    };
+    if let Some(entry) = table.get(id) {
+        let tid = call.tid();
+        entry.holder = Some(Holder { tid, fd });
     }
     handle(&mut table, id, end)
 }
@@ -160,8 +157,7 @@ fn bind(supervisor: &Supervisor, call: &Call<'_>) -> Answer {
             limits,
             transport,
         )?;
-        // The address is to be free as soon as the program closes.
-        supervisor.join(table, id, end.as_fd())?;
+        supervisor.watch_close(id, end.as_fd());
         Ok(answer)
     })
 }
@@ -169,14 +165,18 @@ fn bind(supervisor: &Supervisor, call: &Call<'_>) -> Answer {
 fn listen(supervisor: &Supervisor, call: &Call<'_>) -> Answer {
     on_socket(supervisor, call, |table, id, end| {
         let (id, end) = usable(supervisor, call, table, id, end)?;
-        supervisor.join(table, id, end.as_fd())?;
         let entry = table.get(id).ok_or(Errno::EBADF)?;
         let (limits, transport) = (&supervisor.limits, supervisor.transport());
-        if let End::Ours(end) = &entry.end {
-            // Room for the records of waiting connections.
-            pair::widen(end.as_fd());
+        let answer = emul::listen::listen(&mut entry.socket, id, call.int(1), limits, transport)?;
+        if let State::Listening { backlog } = entry.socket.state {
+            let name = pair::listen(end.as_fd(), backlog).inspect_err(|_| {
+                transport.unlisten(id);
+                entry.socket.disconnected();
+            })?;
+            table.set_end(id, End::Listening(name));
+            supervisor.watch_close(id, end.as_fd());
         }
-        emul::listen::listen(&mut entry.socket, id, call.int(1), limits, transport)
+        Ok(answer)
     })
 }
 
@@ -240,7 +240,7 @@ fn usable(
     end: OwnedFd,
 ) -> Result<(SocketId, OwnedFd), Errno> {
     let entry = table.get(id).ok_or(Errno::EBADF)?;
-    if entry.socket.state != State::Idle || !matches!(entry.end, End::Closed) {
+    if entry.socket.state != State::Idle || matches!(entry.end, End::Alone) {
         return Ok((id, end));
     }
     let fd = call.int(0);
@@ -263,7 +263,7 @@ fn usable(
             limits,
             transport,
         )?;
-        supervisor.join(table, new_id, program.as_fd())?;
+        supervisor.watch_close(new_id, program.as_fd());
     }
     let cloexec = tasks::is_cloexec(call.tid(), fd);
     supervisor
@@ -278,8 +278,8 @@ fn accept(supervisor: &Supervisor, call: &Call<'_>) -> Answer {
         let flags = accept_flags(call);
         emul::accept::check_flags(flags)?;
         emul::accept::check(&table.get(id).ok_or(Errno::EBADF)?.socket)?;
-        if let Some((record, connection)) = table.dequeue(id, end.as_fd()) {
-            return accepted(call, id, &record, connection, end.as_fd());
+        if let Some((waiting, connection)) = table.dequeue(id, end.as_fd()) {
+            return accepted(call, id, waiting, connection, end.as_fd());
         }
         if pair::is_nonblocking(end.as_fd())? {
             return Err(Errno::EAGAIN);
@@ -303,14 +303,14 @@ fn accept_flags(call: &Call<'_>) -> i32 {
 pub(super) fn accepted(
     call: &Call<'_>,
     listener: SocketId,
-    record: &Record,
+    waiting: Waiting,
     connection: OwnedFd,
     listening: BorrowedFd<'_>,
 ) -> Answer {
     let flags = accept_flags(call);
     pair::inherit_options(listening, connection.as_fd());
     if !call.pointer(1).is_null() {
-        write_address(call, &record.peer)?;
+        write_address(call, &waiting.peer)?;
     }
     pair::set_nonblocking(connection.as_fd(), flags & libc::SOCK_NONBLOCK != 0)?;
     Ok(Outcome::Inject(Injection {
@@ -318,7 +318,8 @@ pub(super) fn accepted(
         cloexec: flags & libc::SOCK_CLOEXEC != 0,
         origin: Origin::Accepted {
             listener,
-            connection: record.connection,
+            connection: waiting.connection,
+            peer: waiting.peer,
         },
     }))
 }
@@ -409,10 +410,9 @@ fn stop_listening(
     id: SocketId,
     program: BorrowedFd<'_>,
 ) {
-    while table.dequeue(id, program).is_some() {}
-    if let Some(ours) = table.set_end(id, End::Closed) {
-        pair::show_broken(ours);
-    }
+    table.drop_queue(id, Some(program));
+    table.set_end(id, End::Closed);
+    pair::shut_down(program, libc::SHUT_RDWR);
     while let Some(parked) = table.unpark(id, Wait::Accept) {
         supervisor.answer_parked(table, &parked, Err(Errno::EINVAL));
     }

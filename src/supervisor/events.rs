@@ -14,11 +14,11 @@ use super::{
     call::identity,
     calls::accepted,
     pair,
+    queue::Waiting,
     sockets::{End, Entry, Table},
     tasks,
 };
 use crate::emul::{
-    accept::Record,
     address,
     outcome::{Outcome, Wait},
     setsockopt::aborts_on_close,
@@ -81,9 +81,11 @@ impl Events for Supervisor {
         }
         entry.socket.failed(error);
         self.give_port_back(id, entry);
-        let Some(parked) = table.unpark(id, Wait::Connect) else {
-            // Closing our end with the filler unread raises EPOLLERR and EPOLLHUP.
+        if matches!(entry.end, End::Ours(_)) {
+            // Closing it with the filler unread raises EPOLLERR and EPOLLHUP.
             drop(table.set_end(id, End::Closed));
+        }
+        let Some(parked) = table.unpark(id, Wait::Connect) else {
             return;
         };
         // The caller is told at once, and the socket can serve another attempt.
@@ -104,30 +106,27 @@ impl Events for Supervisor {
         local: SocketAddr,
         peer: SocketAddr,
     ) -> Option<(SocketId, BridgedEnd)> {
-        let pair = pair::connected()
-            .inspect_err(|error| {
-                tracing::error!(%error, "no socketpair for a new connection, which is refused; raise the limit of open files (ulimit -n)");
+        let mut table = self.table();
+        let ours = table
+            .knock(listener)
+            .inspect_err(|error| match error {
+                Errno::EAGAIN | Errno::ECONNREFUSED => {
+                    tracing::debug!(?listener, %error, "a connection was turned away");
+                }
+                _ => tracing::error!(%error, "no socketpair for a new connection, which is refused; raise the limit of open files (ulimit -n)"),
             })
             .ok()?;
-        let connection = identity(&pair.program)?;
-        let mut table = self.table();
+        let connection = identity(&ours)?;
         let listening = &table.get(listener)?.socket;
         let family = listening.family;
         let peer = address::in_family(peer, family);
         let socket = listening.accepted(address::in_family(local, family), peer);
         let seal = Arc::<Seal>::default();
-        let mut entry = Entry::new(socket, End::Bridged(Arc::clone(&seal)), pair.inode);
-        entry.unaccepted = true;
-        table.insert(connection, entry);
-        let record = Record { connection, peer };
-        if let Err(error) = table.enqueue(listener, record, pair.program) {
-            tracing::debug!(?listener, %error, "a connection was turned away");
-            table.remove(connection);
-            return None;
-        }
+        let end = End::Bridged(Arc::clone(&seal));
+        table.insert(connection, Entry::new(socket, end, None));
+        table.enqueue(listener, Waiting { connection, peer });
         self.serve_waiting(&mut table, listener);
-        let fd = pair.ours;
-        Some((connection, BridgedEnd { fd, seal }))
+        Some((connection, BridgedEnd { fd: ours, seal }))
     }
 
     fn closing(&self, id: SocketId) -> Closing {
@@ -153,6 +152,11 @@ impl Events for Supervisor {
         if let Some(entry) = table.get(id) {
             entry.socket.reset(error);
             self.give_port_back(id, entry);
+        }
+        if table.get(id).is_some_and(|entry| entry.program.is_none()) {
+            // It waits for accept(2): whoever takes it is to see the reset.
+            table.set_end(id, End::Ours(end));
+            return;
         }
         table.set_end(id, End::Closed);
         if error == Errno::EPIPE {
@@ -196,13 +200,13 @@ impl Supervisor {
             if !self.listener.is_valid(parked.trapped.id) {
                 continue;
             }
-            let Some((record, connection)) = table.dequeue(listener, parked.end.as_fd()) else {
+            let Some((waiting, connection)) = table.dequeue(listener, parked.end.as_fd()) else {
                 // Another caller took it without waiting.
                 table.parked.push(parked);
                 return;
             };
             let call = parked.call(&self.listener);
-            let answer = accepted(&call, listener, &record, connection, parked.end.as_fd());
+            let answer = accepted(&call, listener, waiting, connection, parked.end.as_fd());
             self.answer_parked(table, &parked, answer);
         }
     }
@@ -211,10 +215,11 @@ impl Supervisor {
 /// A copy of the program's end of a pair: from who was last seen with it, or from whoever has it.
 fn program_end(table: &mut Table, id: SocketId) -> Option<OwnedFd> {
     let entry = table.get(id)?;
-    if let Some(copy) = entry.holder.and_then(|holder| holder.fetch(id)) {
+    let program = entry.program?;
+    if let Some(copy) = entry.holder.and_then(|holder| holder.fetch(program.cookie)) {
         return Some(copy);
     }
-    let holder = tasks::find_holder(entry.inode)?;
+    let holder = tasks::find_holder(program.inode)?;
     entry.holder = Some(holder);
-    holder.fetch(id)
+    holder.fetch(program.cookie)
 }

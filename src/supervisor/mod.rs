@@ -8,12 +8,14 @@
 
 mod call;
 mod calls;
+mod closes;
 mod events;
 pub(crate) mod filter;
 pub(crate) mod limits;
 mod notify;
 mod pair;
 mod park;
+mod queue;
 mod reply;
 mod sockets;
 mod tasks;
@@ -33,8 +35,9 @@ use nix::{
 };
 
 use self::{
-    call::identity,
-    sockets::{End, Entry, Table},
+    closes::Closes,
+    notify::tag,
+    sockets::{End, Entry, ProgramEnd, Table},
 };
 use crate::{
     emul::{
@@ -54,6 +57,7 @@ pub(crate) struct Supervisor {
     transport: OnceLock<Arc<dyn Transport>>,
     table: Mutex<Table>,
     epoll: Epoll,
+    closes: Closes,
     /// Written when the network says that all is delivered.
     drained: EventFd,
 }
@@ -70,6 +74,7 @@ impl Supervisor {
             transport: OnceLock::new(),
             table: Mutex::default(),
             epoll: Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC)?,
+            closes: Closes::default(),
             drained: EventFd::from_flags(EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK)?,
         }))
     }
@@ -105,10 +110,10 @@ impl Supervisor {
         socket: Socket,
         nonblocking: bool,
     ) -> Result<(SocketId, OwnedFd), Errno> {
-        let (program, inode) = pair::alone(nonblocking)?;
-        let id = identity(&program).ok_or(Errno::ENOBUFS)?;
-        table.insert(id, Entry::new(socket, End::Alone, inode));
-        Ok((id, program))
+        let program = pair::alone(nonblocking)?;
+        let end = ProgramEnd::of(&program).ok_or(Errno::ENOBUFS)?;
+        table.insert(end.cookie, Entry::new(socket, End::Alone, Some(end)));
+        Ok((end.cookie, program))
     }
 
     /// Gives a socket that is alone an end of ours, which tells of the program's close, and shows it as
@@ -136,32 +141,35 @@ impl Supervisor {
             .add(ours, EpollEvent::new(EpollFlags::empty(), id.0))
     }
 
-    /// The program has closed a socket that is not connected.
-    fn hung_up(&self, id: SocketId) {
-        let mut table = self.table();
+    /// Learns of the last close of a socket that is alone or listens.
+    fn watch_close(&self, id: SocketId, program: BorrowedFd<'_>) {
+        self.closes.watch(program, id, &self.epoll, tag::CLOSES);
+    }
+
+    /// The program has closed a socket.
+    fn closed(&self, table: &mut Table, id: SocketId) {
         // A bridge watches its own end; an event may be older than that.
-        if !matches!(
-            table.get(id),
-            Some(Entry {
-                end: End::Ours(_),
-                ..
-            })
-        ) {
+        if table
+            .get(id)
+            .is_none_or(|entry| matches!(entry.end, End::Bridged(_)))
+        {
             return;
         }
-        if let Some(entry) = table.remove(id) {
-            if matches!(entry.socket.state, State::Listening { .. }) {
-                self.transport().unlisten(id);
-            }
-            self.transport().release(id);
-            tracing::trace!(?id, state = ?entry.socket.state, "closed");
+        table.drop_queue(id, None);
+        let Some(entry) = table.remove(id) else {
+            return;
+        };
+        if matches!(entry.socket.state, State::Listening { .. }) {
+            self.transport().unlisten(id);
         }
+        self.transport().release(id);
+        tracing::trace!(?id, state = ?entry.socket.state, "closed");
     }
 
     /// Forgets sockets that are gone but had no end that could tell.
     fn sweep(&self) {
         let mut table = self.table();
-        if !table.wants_sweep() {
+        if !table.wants_sweep() && !self.closes.are_untold() {
             return;
         }
         // Read with the table locked: what is made later is not in it.
@@ -169,10 +177,10 @@ impl Supervisor {
             tracing::debug!("/proc/self/net/unix cannot be read: closed sockets stay in the table");
             return;
         };
-        let gone = table.sweep(&living);
-        tracing::debug!(gone = gone.len(), "swept closed sockets");
+        let gone = table.gone(&living);
+        tracing::trace!(gone = gone.len(), "swept closed sockets");
         for id in gone {
-            self.transport().release(id);
+            self.closed(&mut table, id);
         }
     }
 }

@@ -23,15 +23,19 @@ use super::Supervisor;
 use crate::emul::socket::SocketId;
 
 /// Tags of the loop's own descriptors. Socket ids are SO_COOKIEs, which the kernel counts up from 1.
-mod tag {
-    pub(super) const LISTENER: u64 = u64::MAX;
-    pub(super) const CHILDREN: u64 = u64::MAX - 1;
-    pub(super) const FRONT: u64 = u64::MAX - 2;
-    pub(super) const DRAINED: u64 = u64::MAX - 3;
+pub(super) mod tag {
+    pub(in crate::supervisor) const LISTENER: u64 = u64::MAX;
+    pub(in crate::supervisor) const CHILDREN: u64 = u64::MAX - 1;
+    pub(in crate::supervisor) const FRONT: u64 = u64::MAX - 2;
+    pub(in crate::supervisor) const DRAINED: u64 = u64::MAX - 3;
+    pub(in crate::supervisor) const CLOSES: u64 = u64::MAX - 4;
 }
 
 /// Events fetched at a time.
 const BATCH: usize = 64;
+
+/// How often closed sockets are looked for where inotify does not tell.
+const LOOK_INTERVAL: Duration = Duration::from_millis(100);
 
 /// What became of the target, as the front process is told.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -182,7 +186,12 @@ impl Supervisor {
                 tag::DRAINED => {
                     drained = self.drained.read().is_ok();
                 }
-                id => self.hung_up(SocketId(id)),
+                tag::CLOSES => {
+                    for id in self.closes.take() {
+                        self.closed(&mut self.table(), id);
+                    }
+                }
+                id => self.closed(&mut self.table(), SocketId(id)),
             }
         }
         Ok(drained)
@@ -200,7 +209,12 @@ impl Supervisor {
     /// Until when nothing needs doing unasked.
     fn timeout(&self, processes: &Processes<'_>) -> EpollTimeout {
         let waiting = self.table().parked.iter().map(|parked| parked.due()).min();
-        let Some(at) = waiting.into_iter().chain(processes.release_at).min() else {
+        let look = self
+            .closes
+            .are_untold()
+            .then(|| Instant::now() + LOOK_INTERVAL);
+        let others = processes.release_at.into_iter().chain(look);
+        let Some(at) = waiting.into_iter().chain(others).min() else {
             return EpollTimeout::NONE;
         };
         // Rounded up: a millisecond early would be a turn for nothing.

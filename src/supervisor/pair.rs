@@ -6,23 +6,17 @@
 #![forbid(unsafe_code)]
 
 use std::{
-    io::{self, IoSlice},
-    os::{
-        fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd},
-        unix::net::UnixListener,
-    },
+    io::IoSlice,
+    os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd},
 };
 
 use nix::{
     errno::Errno,
     fcntl::{FcntlArg, OFlag, fcntl},
-    sys::{
-        socket::{
-            AddressFamily, Backlog, MsgFlags, Shutdown, SockFlag, SockType, UnixAddr, bind,
-            connect, getsockname, getsockopt, listen, recv, send, sendmsg, shutdown, socket,
-            socketpair, sockopt::PeerCredentials,
-        },
-        stat::fstat,
+    poll::{PollFd, PollFlags, PollTimeout, poll},
+    sys::socket::{
+        AddressFamily, Backlog, MsgFlags, Shutdown, SockFlag, SockType, UnixAddr, bind, connect,
+        getsockname, getsockopt, recv, send, sendmsg, shutdown, socket, sockopt::PeerCredentials,
     },
 };
 
@@ -33,6 +27,12 @@ use crate::sys::{
     socket::{get_option, set_option},
 };
 
+/// Fewest connections that may wait whatever listen(2) said: a stream cannot be left unanswered as a
+/// SYN can, so a short backlog must not turn a burst of clients away.
+const LEAST_BACKLOG: usize = 1024;
+/// The most, net.core.somaxconn's default.
+const LARGEST_BACKLOG: usize = 4096;
+
 /// Bytes each filler write tries to place: the most that AF_UNIX puts into one buffer at the
 /// smallest SO_SNDBUF.
 const FILLER: [u8; 2048] = [0; 2048];
@@ -41,27 +41,14 @@ const FILLER: [u8; 2048] = [0; 2048];
 /// which is enough.
 const BULK_BUFFER: i32 = 1 << 20;
 
-/// Both ends of a new pair.
-#[derive(Debug)]
-pub(crate) struct Pair {
-    /// The end that the program gets.
-    pub(crate) program: OwnedFd,
-    /// Our end, non-blocking.
-    pub(crate) ours: OwnedFd,
-    /// Inode of the program's end, under which /proc shows it.
-    pub(crate) inode: u64,
-}
-
-/// The program's end of a new socket, without a peer, and its inode.
+/// The program's end of a new socket, without a peer.
 ///
 /// # Errors
 /// EMFILE, ENFILE, ENOMEM: socket(2).
-pub(crate) fn alone(nonblocking: bool) -> Result<(OwnedFd, u64), Errno> {
+pub(crate) fn alone(nonblocking: bool) -> Result<OwnedFd, Errno> {
     let mut flags = SockFlag::SOCK_CLOEXEC;
     flags.set(SockFlag::SOCK_NONBLOCK, nonblocking);
-    let program = socket(AddressFamily::Unix, SockType::Stream, flags, None)?;
-    let inode = fstat(&program)?.st_ino;
-    Ok((program, inode))
+    socket(AddressFamily::Unix, SockType::Stream, flags, None)
 }
 
 /// Gives a program's end that is alone its peer: our end, non-blocking. Nothing shows yet but the end
@@ -74,43 +61,59 @@ pub(crate) fn join(program: BorrowedFd<'_>) -> Result<OwnedFd, Errno> {
     // nobody can take a place in the queue for long, or keep connect(2) waiting.
     let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
     let meeting = socket(AddressFamily::Unix, SockType::Stream, flags, None)?;
-    bind(meeting.as_raw_fd(), &UnixAddr::new_unnamed())?;
-    listen(&meeting, Backlog::MAXALLOWABLE)?;
-    let name: UnixAddr = getsockname(meeting.as_raw_fd())?;
+    let name = listen(meeting.as_fd(), LARGEST_BACKLOG)?;
     connect(program.as_raw_fd(), &name)?;
-    let meeting = UnixListener::from(meeting);
+    let ours = accept(meeting.as_fd()).ok_or(Errno::ECONNABORTED)?;
+    set_nonblocking(ours.as_fd(), true)?;
+    take_urgent_inline(ours.as_fd());
+    Ok(ours)
+}
+
+/// Makes a program's end that is alone a listener, or changes the backlog of one. Returns its name.
+///
+/// # Errors
+/// As bind(2) and listen(2) for AF_UNIX: EINVAL if it was joined.
+pub(crate) fn listen(program: BorrowedFd<'_>, backlog: usize) -> Result<UnixAddr, Errno> {
+    let name: UnixAddr = getsockname(program.as_raw_fd())?;
+    if name.path_len() == 0 {
+        bind(program.as_raw_fd(), &UnixAddr::new_unnamed())?;
+    }
+    let backlog = backlog.clamp(LEAST_BACKLOG, LARGEST_BACKLOG) as i32;
+    nix::sys::socket::listen(&program, Backlog::new(backlog)?)?;
+    getsockname(program.as_raw_fd())
+}
+
+/// Our end, non-blocking, of a connection that waits in the queue of the listener `name`.
+///
+/// # Errors
+/// EAGAIN: the queue is full. ECONNREFUSED: it was closed. EMFILE, ENFILE, ENOMEM: socket(2).
+pub(crate) fn knock(name: &UnixAddr) -> Result<OwnedFd, Errno> {
+    let ours = alone(true)?;
+    connect(ours.as_raw_fd(), name)?;
+    widen(ours.as_fd());
+    take_urgent_inline(ours.as_fd());
+    Ok(ours)
+}
+
+/// Takes the first connection of ours from a listener's queue: the program's end, blocking. None if
+/// there is none.
+pub(crate) fn accept(listener: BorrowedFd<'_>) -> Option<OwnedFd> {
     loop {
-        let (ours, _) = meeting.accept().map_err(errno)?;
-        // Any task on the host may have connected meanwhile.
-        if getsockopt(&ours, PeerCredentials)?.pid() == std::process::id().cast_signed() {
-            ours.set_nonblocking(true).map_err(errno)?;
-            take_urgent_inline(ours.as_fd());
-            return Ok(ours.into());
+        let mut fds = [PollFd::new(listener, PollFlags::POLLIN)];
+        if poll(&mut fds, PollTimeout::ZERO) != Ok(1) {
+            return None;
+        }
+        let (accepted, _) = SockRef::from(&listener).accept().ok()?;
+        if is_from_us(&accepted) {
+            return Some(accepted.into());
         }
     }
 }
 
-fn errno(error: io::Error) -> Errno {
-    error.raw_os_error().map_or(Errno::EIO, Errno::from_raw)
-}
-
-/// A pair that carries data at once: an accepted connection.
-///
-/// # Errors
-/// EMFILE, ENFILE, ENOMEM: socketpair(2).
-pub(crate) fn connected() -> Result<Pair, Errno> {
-    let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
-    let (program, ours) = socketpair(AddressFamily::Unix, SockType::Stream, None, flags)?;
-    set_nonblocking(program.as_fd(), false)?;
-    widen(program.as_fd());
-    widen(ours.as_fd());
-    take_urgent_inline(ours.as_fd());
-    let inode = fstat(&program)?.st_ino;
-    Ok(Pair {
-        program,
-        ours,
-        inode,
-    })
+/// Whether this process has connected: the names of listeners are open to every task on the host.
+fn is_from_us(accepted: &impl AsFd) -> bool {
+    getsockopt(&accepted.as_fd(), PeerCredentials)
+        .is_ok_and(|peer| peer.pid() == std::process::id().cast_signed())
 }
 
 /// Shows a joined end as neither readable nor writable: connecting, listening, or bound. Returns how
@@ -291,8 +294,15 @@ mod tests {
         }
     }
 
+    fn connected() -> (OwnedFd, OwnedFd) {
+        let program = alone(true).unwrap();
+        let ours = join(program.as_fd()).unwrap();
+        show_connected(Some(program.as_fd()), ours.as_fd(), 0);
+        (program, ours)
+    }
+
     fn connecting() -> (OwnedFd, OwnedFd, usize) {
-        let (program, _) = alone(true).unwrap();
+        let program = alone(true).unwrap();
         let ours = join(program.as_fd()).unwrap();
         let filler = show_connecting(program.as_fd()).unwrap();
         (program, ours, filler)
@@ -300,13 +310,30 @@ mod tests {
 
     #[test]
     fn an_end_that_is_alone_looks_like_an_unconnected_tcp_socket() {
-        let (program, _) = alone(true).unwrap();
+        let program = alone(true).unwrap();
         assert_eq!(
             readiness(&program),
             EpollFlags::EPOLLOUT | EpollFlags::EPOLLHUP
         );
         let sent = send(program.as_raw_fd(), b"x", MsgFlags::MSG_NOSIGNAL);
         assert_eq!(sent, Err(Errno::ENOTCONN));
+    }
+
+    #[test]
+    fn a_listening_end_is_readable_while_a_connection_waits() {
+        let program = alone(true).unwrap();
+        let name = listen(program.as_fd(), 5).unwrap();
+        assert_eq!(readiness(&program), EpollFlags::empty());
+        assert!(accept(program.as_fd()).is_none());
+        let ours = knock(&name).unwrap();
+        assert_eq!(readiness(&program), EpollFlags::EPOLLIN);
+        let accepted = accept(program.as_fd()).unwrap();
+        send(ours.as_raw_fd(), b"x", MsgFlags::empty()).unwrap();
+        assert_eq!(
+            recv(accepted.as_raw_fd(), &mut [0], MsgFlags::empty()),
+            Ok(1)
+        );
+        assert_eq!(readiness(&program), EpollFlags::empty());
     }
 
     #[test]
@@ -331,7 +358,7 @@ mod tests {
 
     #[test]
     fn an_edge_tells_of_a_connection_that_was_never_shown_as_connecting() {
-        let (program, _) = alone(true).unwrap();
+        let program = alone(true).unwrap();
         let epoll = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC).unwrap();
         let edge = EpollEvent::new(EpollFlags::EPOLLOUT | EpollFlags::EPOLLET, 0);
         epoll.add(&program, edge).unwrap();
@@ -357,23 +384,23 @@ mod tests {
 
     #[test]
     fn a_reset_comes_after_the_data() {
-        let pair = connected().unwrap();
-        send(pair.ours.as_raw_fd(), b"data", MsgFlags::empty()).unwrap();
-        let copy = pair.program.try_clone().unwrap();
-        show_reset(|| Some(copy), pair.ours);
+        let (program, ours) = connected();
+        send(ours.as_raw_fd(), b"data", MsgFlags::empty()).unwrap();
+        let copy = program.try_clone().unwrap();
+        show_reset(|| Some(copy), ours);
         let mut bytes = [0; 16];
-        let mut read = || recv(pair.program.as_raw_fd(), &mut bytes, MsgFlags::MSG_DONTWAIT);
+        let mut read = || recv(program.as_raw_fd(), &mut bytes, MsgFlags::MSG_DONTWAIT);
         assert_eq!(read(), Ok(4));
         assert_eq!(read(), Err(Errno::ECONNRESET));
-        let sent = send(pair.program.as_raw_fd(), b"x", MsgFlags::MSG_NOSIGNAL);
+        let sent = send(program.as_raw_fd(), b"x", MsgFlags::MSG_NOSIGNAL);
         assert_eq!(sent, Err(Errno::EPIPE));
     }
 
     #[test]
     fn a_half_close_shows_as_tcp_shows_it() {
-        let pair = connected().unwrap();
-        shutdown(pair.ours.as_raw_fd(), nix::sys::socket::Shutdown::Write).unwrap();
+        let (program, ours) = connected();
+        shutdown(ours.as_raw_fd(), nix::sys::socket::Shutdown::Write).unwrap();
         let expected = EpollFlags::EPOLLIN | EpollFlags::EPOLLOUT | EpollFlags::EPOLLRDHUP;
-        assert_eq!(readiness(&pair.program), expected);
+        assert_eq!(readiness(&program), expected);
     }
 }

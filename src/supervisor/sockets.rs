@@ -1,35 +1,30 @@
-//! The table of emulated sockets: what the emulation knows of each, its end of the pair, the queue of
-//! a listener, and the calls that wait.
+//! The table of emulated sockets: what the emulation knows of each, our end of its pair, and the calls
+//! that wait.
 #![forbid(unsafe_code)]
 
 use std::{
-    collections::{HashMap, HashSet, VecDeque},
-    os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd},
+    collections::{HashMap, HashSet},
+    os::fd::OwnedFd,
     sync::Arc,
 };
 
-use nix::{
-    errno::Errno,
-    sys::socket::{MsgFlags, send},
-};
+use nix::sys::{socket::UnixAddr, stat::fstat};
 
-use super::{park::Parked, tasks::Holder};
-use crate::{
-    emul::{
-        accept::{RECORD_BYTES, Record},
-        outcome::{Injection, Origin, Wait},
-        socket::{Socket, SocketId, State},
-        transport::Seal,
-    },
-    sys::fd::{receive_with_fd, send_with_fd},
+use super::{call::identity, park::Parked, queue::Queue, tasks::Holder};
+use crate::emul::{
+    outcome::Wait,
+    socket::{Socket, SocketId},
+    transport::Seal,
 };
 
 /// Our end of a pair.
 #[derive(Debug)]
 pub(super) enum End {
-    /// There is none yet: the program's end is alone. Nothing tells of its close; a sweep finds out.
+    /// There is none yet: the program's end is alone.
     Alone,
-    /// Here, watched for the program closing its end.
+    /// There is none: the program's end is an AF_UNIX listener of this name.
+    Listening(UnixAddr),
+    /// Here, watched for the program closing its end; or kept to show a reset to who accepts.
     Ours(OwnedFd),
     /// With the bridge of a connection.
     Bridged(Arc<Seal>),
@@ -39,9 +34,28 @@ pub(super) enum End {
 }
 
 impl End {
-    /// Whether the program's close goes unnoticed.
+    /// Whether it cannot tell of the program's close.
     fn is_untold(&self) -> bool {
-        matches!(self, Self::Alone | Self::Closed)
+        matches!(self, Self::Alone | Self::Listening(_) | Self::Closed)
+    }
+}
+
+/// What the kernel calls a program's end.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct ProgramEnd {
+    /// Its SO_COOKIE.
+    pub(super) cookie: SocketId,
+    /// Its inode, under which /proc shows it.
+    pub(super) inode: u64,
+}
+
+impl ProgramEnd {
+    /// Of a descriptor of it.
+    pub(super) fn of(fd: &OwnedFd) -> Option<Self> {
+        Some(Self {
+            cookie: identity(fd)?,
+            inode: fstat(fd).ok()?.st_ino,
+        })
     }
 }
 
@@ -54,8 +68,8 @@ pub(super) struct Entry {
     pub(super) end: End,
     /// Bytes of filler in our end's queue.
     pub(super) filler: usize,
-    /// Inode of the program's end.
-    pub(super) inode: u64,
+    /// The program's end; none while the connection waits for accept(2).
+    pub(super) program: Option<ProgramEnd>,
     /// Who was last seen with the program's end.
     pub(super) holder: Option<Holder>,
     /// Connections that accept(2) has not taken.
@@ -65,30 +79,18 @@ pub(super) struct Entry {
 }
 
 impl Entry {
-    /// The entry of a new socket whose program's end has this inode and is the caller's to inject.
-    pub(super) fn new(socket: Socket, end: End, inode: u64) -> Self {
+    /// The entry of a new socket.
+    pub(super) fn new(socket: Socket, end: End, program: Option<ProgramEnd>) -> Self {
         Self {
             socket,
             end,
             filler: 0,
-            inode,
+            program,
             holder: None,
             queue: Queue::default(),
-            unaccepted: false,
+            unaccepted: program.is_none(),
         }
     }
-}
-
-/// What of a listener's queue is not in the kernel.
-#[derive(Debug, Default)]
-pub(super) struct Queue {
-    /// Connections whose accept(2) came to nothing: the next ones to be taken. Each has a bare
-    /// record in the pair, so that the listener stays readable.
-    returned: VecDeque<(Record, OwnedFd)>,
-    /// Records that found no room in the pair.
-    overflow: VecDeque<(Record, Option<OwnedFd>)>,
-    /// Connections that wait, wherever they lie.
-    waiting: usize,
 }
 
 /// Fewest sockets without a telling end for which the kernel's list of sockets is read. It grows with
@@ -99,6 +101,9 @@ const SWEEP_THRESHOLD: usize = 256;
 #[derive(Debug, Default)]
 pub(super) struct Table {
     sockets: HashMap<SocketId, Entry>,
+    /// Accepted connections by the SO_COOKIE of the program's end: they are known by that of our end,
+    /// which is older.
+    accepted: HashMap<SocketId, SocketId>,
     /// Calls that wait.
     pub(super) parked: Vec<Parked>,
     /// Entries that only a sweep can end.
@@ -113,6 +118,23 @@ impl Table {
         self.sockets.get_mut(&id)
     }
 
+    /// The id of the socket whose program's end has this SO_COOKIE.
+    pub(super) fn find(&self, cookie: SocketId) -> Option<SocketId> {
+        if self.sockets.contains_key(&cookie) {
+            return Some(cookie);
+        }
+        self.accepted.get(&cookie).copied()
+    }
+
+    /// Notes the program's end that accept(2) has made.
+    pub(super) fn set_program_end(&mut self, id: SocketId, program: ProgramEnd) {
+        if let Some(entry) = self.sockets.get_mut(&id) {
+            entry.program = Some(program);
+            entry.unaccepted = false;
+            self.accepted.insert(program.cookie, id);
+        }
+    }
+
     /// Adds a socket.
     pub(super) fn insert(&mut self, id: SocketId, entry: Entry) {
         self.untold += usize::from(entry.end.is_untold());
@@ -123,6 +145,9 @@ impl Table {
     pub(super) fn remove(&mut self, id: SocketId) -> Option<Entry> {
         let entry = self.sockets.remove(&id)?;
         self.untold -= usize::from(entry.end.is_untold());
+        if let Some(program) = &entry.program {
+            self.accepted.remove(&program.cookie);
+        }
         Some(entry)
     }
 
@@ -133,7 +158,7 @@ impl Table {
         self.untold -= usize::from(entry.end.is_untold());
         match std::mem::replace(&mut entry.end, end) {
             End::Ours(end) => Some(end),
-            End::Alone | End::Bridged(_) | End::Closed => None,
+            End::Alone | End::Listening(_) | End::Bridged(_) | End::Closed => None,
         }
     }
 
@@ -143,20 +168,19 @@ impl Table {
         self.untold >= SWEEP_THRESHOLD.max(2 * self.swept)
     }
 
-    /// Removes those of them that are not among `living`, the inodes of sockets that exist, and
-    /// returns their ids.
-    pub(super) fn sweep(&mut self, living: &HashSet<u64>) -> Vec<SocketId> {
-        let gone = |entry: &Entry| entry.end.is_untold() && !living.contains(&entry.inode);
+    /// Those of them that are not among `living`, the inodes of sockets that exist.
+    pub(super) fn gone(&mut self, living: &HashSet<u64>) -> Vec<SocketId> {
+        let gone = |entry: &Entry| {
+            let program = entry.program.as_ref();
+            entry.end.is_untold() && program.is_some_and(|end| !living.contains(&end.inode))
+        };
         let gone: Vec<_> = self
             .sockets
             .iter()
             .filter(|(_, entry)| gone(entry))
             .map(|(id, _)| *id)
             .collect();
-        for id in &gone {
-            self.remove(*id);
-        }
-        self.swept = self.untold;
+        self.swept = self.untold - gone.len();
         gone
     }
 
@@ -168,245 +192,45 @@ impl Table {
             .position(|parked| parked.socket == id && parked.wait == wait)?;
         Some(self.parked.remove(position))
     }
-
-    /// Puts a connection into the listener's queue.
-    ///
-    /// # Errors
-    /// ECONNREFUSED: nobody listens. ENOBUFS: as many wait as the backlog allows.
-    pub(super) fn enqueue(
-        &mut self,
-        listener: SocketId,
-        record: Record,
-        connection: OwnedFd,
-    ) -> Result<(), Errno> {
-        let entry = self.get(listener).ok_or(Errno::ECONNREFUSED)?;
-        let State::Listening { backlog } = entry.socket.state else {
-            return Err(Errno::ECONNREFUSED);
-        };
-        if entry.queue.waiting >= backlog.max(LEAST_BACKLOG) {
-            return Err(Errno::ENOBUFS);
-        }
-        entry.queue.waiting += 1;
-        entry.push(record, Some(connection));
-        Ok(())
-    }
-
-    /// Takes the first waiting connection. `program` is a copy of the listener's program end.
-    pub(super) fn dequeue(
-        &mut self,
-        listener: SocketId,
-        program: BorrowedFd<'_>,
-    ) -> Option<(Record, OwnedFd)> {
-        let entry = self.get(listener)?;
-        let taken = entry.pop(program);
-        entry.flush();
-        let (record, fd) = taken?;
-        entry.queue.waiting = entry.queue.waiting.saturating_sub(1);
-        if let Some(accepted) = self.get(record.connection) {
-            accepted.unaccepted = false;
-        }
-        Some((record, fd))
-    }
-
-    /// Undoes what an injection that did not arrive had prepared.
-    pub(super) fn undo(&mut self, injection: Injection) {
-        match injection.origin {
-            Origin::Created(id) => {
-                self.remove(id);
-            }
-            Origin::Accepted {
-                listener,
-                connection,
-            } => {
-                let Some(accepted) = self.get(connection) else {
-                    return;
-                };
-                let State::Connected { peer, .. } = accepted.socket.state else {
-                    return;
-                };
-                accepted.unaccepted = true;
-                let record = Record { connection, peer };
-                if let Some(entry) = self.get(listener) {
-                    entry.queue.waiting += 1;
-                    entry.queue.returned.push_front((record, injection.fd));
-                    entry.push(record, None);
-                }
-            }
-        }
-    }
-}
-
-/// Fewest connections that may wait whatever listen(2) said: a stream cannot be left unanswered as a
-/// SYN can, so a short backlog must not turn a burst of clients away.
-const LEAST_BACKLOG: usize = 1024;
-
-impl Entry {
-    fn push(&mut self, record: Record, connection: Option<OwnedFd>) {
-        self.queue.overflow.push_back((record, connection));
-        self.flush();
-    }
-
-    /// Moves what waits here into the pair, as far as there is room.
-    fn flush(&mut self) {
-        let End::Ours(end) = &self.end else { return };
-        while let Some((record, connection)) = self.queue.overflow.front() {
-            let payload = record.encode();
-            let sent = match connection {
-                Some(fd) => send_with_fd(end.as_fd(), &payload, fd.as_fd()),
-                None => {
-                    let flags = MsgFlags::MSG_DONTWAIT | MsgFlags::MSG_NOSIGNAL;
-                    send(end.as_raw_fd(), &payload, flags).map(drop)
-                }
-            };
-            match sent {
-                Ok(()) => self.queue.overflow.pop_front(),
-                // Full, or too many descriptors in flight: accept(2) makes room and comes here.
-                Err(error) => {
-                    tracing::trace!(%error, "a listening pair takes no more for now");
-                    return;
-                }
-            };
-        }
-    }
-
-    fn pop(&mut self, program: BorrowedFd<'_>) -> Option<(Record, OwnedFd)> {
-        loop {
-            let mut bytes = [0; RECORD_BYTES];
-            let fd = receive_with_fd(program, &mut bytes, MsgFlags::MSG_DONTWAIT).ok()?;
-            let record = Record::decode(&bytes, self.socket.family);
-            let arrived = record.zip(fd);
-            let Some(first) = self.queue.returned.pop_front() else {
-                match arrived {
-                    Some(connection) => return Some(connection),
-                    // Bytes that are no record: the program's own doing.
-                    None => continue,
-                }
-            };
-            self.queue.returned.extend(arrived);
-            return Some(first);
-        }
-    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::supervisor::{call::identity, pair};
 
-    fn bridged() -> End {
-        End::Bridged(Arc::default())
+    fn program(number: u64) -> ProgramEnd {
+        ProgramEnd {
+            cookie: SocketId(number),
+            inode: number,
+        }
     }
 
-    struct Listener {
-        table: Table,
-        id: SocketId,
-        program: OwnedFd,
+    fn socket() -> Socket {
+        Socket::new(libc::AF_INET, libc::SOCK_STREAM, 0).unwrap()
     }
 
-    fn listener(backlog: usize) -> Listener {
-        let (program, inode) = pair::alone(true).unwrap();
-        let ours = pair::join(program.as_fd()).unwrap();
-        let id = identity(&program).unwrap();
-        let mut socket = Socket::new(libc::AF_INET, libc::SOCK_STREAM, 0).unwrap();
-        socket.state = State::Listening { backlog };
+    #[test]
+    fn a_sweep_finds_what_is_gone_and_nothing_else() {
         let mut table = Table::default();
-        table.insert(id, Entry::new(socket, End::Ours(ours), inode));
-        Listener { table, id, program }
-    }
-
-    fn connect(listener: &mut Listener, port: u16) -> SocketId {
-        let pair = pair::connected().unwrap();
-        let connection = identity(&pair.program).unwrap();
-        let peer = (std::net::Ipv4Addr::LOCALHOST, port).into();
-        let socket = Socket::new(libc::AF_INET, libc::SOCK_STREAM, 0).unwrap();
-        let mut accepted = Entry::new(socket.accepted(peer, peer), bridged(), pair.inode);
-        accepted.unaccepted = true;
-        listener.table.insert(connection, accepted);
-        let record = Record { connection, peer };
-        listener
-            .table
-            .enqueue(listener.id, record, pair.program)
-            .unwrap();
-        connection
-    }
-
-    #[test]
-    fn connections_are_taken_in_the_order_they_came() {
-        let mut listener = listener(10);
-        let expected: Vec<_> = (1..=5).map(|port| connect(&mut listener, port)).collect();
-        let program = listener.program.as_fd();
-        let table = &mut listener.table;
-        let taken: Vec<_> = std::iter::from_fn(|| table.dequeue(listener.id, program))
-            .map(|(record, _)| record.connection)
-            .collect();
-        assert_eq!(taken, expected);
-    }
-
-    #[test]
-    fn a_connection_that_did_not_arrive_comes_first_again() {
-        let mut listener = listener(10);
-        let first = connect(&mut listener, 1);
-        let second = connect(&mut listener, 2);
-        let program = listener.program.as_fd();
-        let (record, fd) = listener.table.dequeue(listener.id, program).unwrap();
-        let origin = Origin::Accepted {
-            listener: listener.id,
-            connection: record.connection,
-        };
-        listener.table.undo(Injection {
-            fd,
-            cloexec: false,
-            origin,
-        });
-        for expected in [first, second] {
-            let (record, fd) = listener.table.dequeue(listener.id, program).unwrap();
-            assert_eq!(record.connection, expected);
-            assert_eq!(identity(&fd), Some(expected));
-        }
-        assert!(listener.table.dequeue(listener.id, program).is_none());
-    }
-
-    #[test]
-    fn more_than_the_pair_holds_waits_outside_and_a_backlog_ends() {
-        let mut listener = listener(1);
-        for port in 0..LEAST_BACKLOG {
-            connect(&mut listener, port as u16);
-        }
-        let pair = pair::connected().unwrap();
-        let connection = identity(&pair.program).unwrap();
-        let record = Record {
-            connection,
-            peer: (std::net::Ipv4Addr::LOCALHOST, 1).into(),
-        };
-        let refused = listener.table.enqueue(listener.id, record, pair.program);
-        assert_eq!(refused, Err(Errno::ENOBUFS));
-        let program = listener.program.as_fd();
-        let table = &mut listener.table;
-        let taken = std::iter::from_fn(|| table.dequeue(listener.id, program)).count();
-        assert_eq!(taken, LEAST_BACKLOG);
-    }
-
-    #[test]
-    fn what_the_program_writes_itself_is_no_connection() {
-        let mut listener = listener(10);
-        if let End::Ours(end) = &listener.table.get(listener.id).unwrap().end {
-            send(end.as_raw_fd(), &[7; RECORD_BYTES], MsgFlags::empty()).unwrap();
-        }
-        let program = listener.program.as_fd();
-        assert!(listener.table.dequeue(listener.id, program).is_none());
-    }
-
-    #[test]
-    fn a_sweep_ends_what_is_gone_and_nothing_else() {
-        let mut table = Table::default();
-        let socket = Socket::new(libc::AF_INET, libc::SOCK_STREAM, 0).unwrap();
-        let ends = [End::Alone, End::Alone, End::Closed, bridged()];
-        for (number, end) in (0..).zip(ends) {
-            let entry = Entry::new(socket.clone(), end, number);
+        let bridged = End::Bridged(Arc::default());
+        for (number, end) in (0..).zip([End::Alone, End::Alone, End::Closed, bridged]) {
+            let entry = Entry::new(socket(), end, Some(program(number)));
             table.insert(SocketId(number), entry);
         }
-        assert_eq!(table.sweep(&HashSet::from([1])).len(), 2);
-        assert!(table.get(SocketId(1)).is_some() && table.get(SocketId(3)).is_some());
-        assert_eq!(table.untold, 1);
+        let mut gone = table.gone(&HashSet::from([1]));
+        gone.sort();
+        assert_eq!(gone, [SocketId(0), SocketId(2)]);
+    }
+
+    #[test]
+    fn an_accepted_connection_is_found_by_the_programs_end() {
+        let mut table = Table::default();
+        let entry = Entry::new(socket(), End::Bridged(Arc::default()), None);
+        table.insert(SocketId(1), entry);
+        assert_eq!(table.find(SocketId(2)), None);
+        table.set_program_end(SocketId(1), program(2));
+        assert_eq!(table.find(SocketId(2)), Some(SocketId(1)));
+        table.remove(SocketId(1));
+        assert_eq!(table.find(SocketId(2)), None);
     }
 }

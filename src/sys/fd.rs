@@ -21,6 +21,16 @@ pub(crate) fn watch(fd: OwnedFd) -> io::Result<AsyncFd<OwnedFd>> {
     Ok(unsafe { AsyncFd::register(fd) }?)
 }
 
+/// Lets the number `fd` mean `other` from now on (dup3(2)): what it meant is closed.
+///
+/// # Errors
+/// EBUSY: the kernel is just opening that number.
+pub(crate) fn replace(fd: BorrowedFd<'_>, other: &OwnedFd) -> nix::Result<()> {
+    // SAFETY: both numbers are open and owned; the number stays open, and with its owner.
+    let result = unsafe { libc::dup3(other.as_raw_fd(), fd.as_raw_fd(), libc::O_CLOEXEC) };
+    Errno::result(result).map(drop)
+}
+
 /// Sends `payload` with one descriptor (SCM_RIGHTS).
 ///
 /// # Errors

@@ -1,5 +1,5 @@
 // Reading and writing a socket that listens.
-// gap: Sockets that are bound or listen
+// gap: The errno of read and write on an unconnected socket
 #include "probe.h"
 
 int main(void) {
@@ -7,5 +7,7 @@ int main(void) {
     nonblocking(s);
     show_read("listener", s);
     T(send(s, "x", 1, MSG_NOSIGNAL));
+    int queued = 0;
+    T(ioctl(s, FIONREAD, &queued));
     return 0;
 }

@@ -17,6 +17,8 @@ int main(void) {
     T(sendmmsg(c, out, 3, MSG_NOSIGNAL));
     printf("lengths %u %u %u\n", out[0].msg_len, out[1].msg_len, out[2].msg_len);
     char all[16];
+    for (int queued = 0; queued != 9;)
+        MUST(ioctl(d, FIONREAD, &queued));
     T(recv(d, all, 9, MSG_WAITALL | MSG_PEEK));
     T(recvmmsg(d, in, 3, MSG_DONTWAIT, NULL));
     printf("lengths %u %u %u: %.4s %.4s %.1s\n", in[0].msg_len, in[1].msg_len, in[2].msg_len, got[0], got[1], got[2]);

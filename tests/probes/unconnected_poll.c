@@ -9,9 +9,15 @@ static void show_no_wait(const char *label, int fd) {
 }
 
 int main(void) {
-    int fresh = tcp4(), refused = tcp4(), holder;
+    int fresh = tcp4(), bound = tcp4(), listening = listener4(), refused = tcp4(), holder;
     show_poll("new", fresh);
     show_no_wait("new", fresh);
+    struct sockaddr_in any = v4(0);
+    T(bind(bound, SA(any), sizeof any));
+    show_poll("bound", bound);
+    show_no_wait("bound", bound);
+    show_poll("listening", listening);
+    show_no_wait("listening", listening);
     struct sockaddr_in closed = v4(closed_port(&holder));
     T(connect(refused, SA(closed), sizeof closed));
     show_poll("refused", refused);

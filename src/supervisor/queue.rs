@@ -1,0 +1,280 @@
+//! A listener's queue. It lies in the kernel: the program's end of a listening socket is an AF_UNIX
+//! listener, which our ends connect to, so that it is readable exactly while accept(2) would succeed.
+#![forbid(unsafe_code)]
+
+use std::{
+    collections::VecDeque,
+    net::SocketAddr,
+    os::fd::{AsFd, BorrowedFd, OwnedFd},
+};
+
+use nix::errno::Errno;
+
+use super::{
+    pair,
+    sockets::{End, ProgramEnd, Table},
+};
+use crate::emul::{
+    outcome::{Injection, Origin},
+    socket::SocketId,
+};
+
+/// A connection that accept(2) has not taken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Waiting {
+    /// The connection.
+    pub(super) connection: SocketId,
+    /// Its peer, in the listener's family.
+    pub(super) peer: SocketAddr,
+}
+
+/// What is known of the connections in a listener's queue.
+#[derive(Debug, Default)]
+pub(super) struct Queue {
+    /// What lies in the kernel's queue, in its order. A place without a connection stands for one of
+    /// `returned`, and keeps the listener readable.
+    lying: VecDeque<Option<Waiting>>,
+    /// Connections whose accept(2) came to nothing: the next ones to be taken.
+    returned: VecDeque<(Waiting, OwnedFd)>,
+}
+
+impl Queue {
+    /// All connections that wait.
+    pub(super) fn waiting(&self) -> impl Iterator<Item = SocketId> {
+        let returned = self.returned.iter().map(|(waiting, _)| waiting);
+        let lying = self.lying.iter().flatten();
+        returned.chain(lying).map(|waiting| waiting.connection)
+    }
+}
+
+impl Table {
+    /// Makes a place in the listener's queue, and returns our end of it.
+    ///
+    /// # Errors
+    /// ECONNREFUSED: nobody listens. EAGAIN: as many wait as the backlog allows. EMFILE, ENFILE,
+    /// ENOMEM: socket(2).
+    pub(super) fn knock(&mut self, listener: SocketId) -> Result<OwnedFd, Errno> {
+        match &self.get(listener).ok_or(Errno::ECONNREFUSED)?.end {
+            End::Listening(name) => pair::knock(name),
+            _ => Err(Errno::ECONNREFUSED),
+        }
+    }
+
+    /// Notes who waits in the place that was made last.
+    pub(super) fn enqueue(&mut self, listener: SocketId, waiting: Waiting) {
+        if let Some(entry) = self.get(listener) {
+            entry.queue.lying.push_back(Some(waiting));
+        }
+    }
+
+    /// Takes the first waiting connection, and the program's end of it. `program` is a copy of the
+    /// listener's program end.
+    pub(super) fn dequeue(
+        &mut self,
+        listener: SocketId,
+        program: BorrowedFd<'_>,
+    ) -> Option<(Waiting, OwnedFd)> {
+        let (waiting, fd) = loop {
+            let entry = self.get(listener)?;
+            let place = entry.queue.lying.front().copied()?;
+            let fd = pair::accept(program)?;
+            let queue = &mut self.get(listener)?.queue;
+            queue.lying.pop_front();
+            let arrived = place.map(|waiting| (waiting, fd));
+            match (queue.returned.pop_front(), arrived) {
+                (Some(first), arrived) => {
+                    queue.returned.extend(arrived);
+                    break first;
+                }
+                (None, Some(arrived)) => break arrived,
+                (None, None) => {}
+            }
+        };
+        self.arrive(waiting.connection, &fd);
+        Some((waiting, fd))
+    }
+
+    /// Links a connection with the program's end that accept(2) has made of it.
+    fn arrive(&mut self, connection: SocketId, fd: &OwnedFd) {
+        let Some(program) = ProgramEnd::of(fd) else {
+            return;
+        };
+        self.set_program_end(connection, program);
+        pair::widen(fd.as_fd());
+        let was_reset = self
+            .get(connection)
+            .is_some_and(|entry| matches!(entry.end, End::Ours(_)));
+        if was_reset && let Some(ours) = self.set_end(connection, End::Closed) {
+            pair::show_reset(|| fd.try_clone().ok(), ours);
+        }
+    }
+
+    /// Undoes what an injection that did not arrive had prepared.
+    pub(super) fn undo(&mut self, injection: Injection) {
+        match injection.origin {
+            Origin::Created(id) => {
+                self.remove(id);
+            }
+            Origin::Accepted {
+                listener,
+                connection,
+                peer,
+            } => {
+                if let Some(accepted) = self.get(connection) {
+                    accepted.unaccepted = true;
+                }
+                // Our end of the place is closed at once; the place stays.
+                let place = self.knock(listener);
+                if let (Ok(_), Some(entry)) = (place, self.get(listener)) {
+                    let waiting = Waiting { connection, peer };
+                    entry.queue.lying.push_back(None);
+                    entry.queue.returned.push_front((waiting, injection.fd));
+                }
+            }
+        }
+    }
+
+    /// Ends everything that waits, after the end of listening. Their peers see a reset.
+    pub(super) fn drop_queue(&mut self, listener: SocketId, program: Option<BorrowedFd<'_>>) {
+        let Some(entry) = self.get(listener) else {
+            return;
+        };
+        let queue = std::mem::take(&mut entry.queue);
+        if let Some(program) = program {
+            while pair::accept(program).is_some() {}
+        }
+        for connection in queue.waiting() {
+            // A bridge finds out by itself, and then asks how it was closed.
+            let bridged = self
+                .get(connection)
+                .is_some_and(|entry| matches!(entry.end, End::Bridged(_)));
+            if !bridged {
+                self.remove(connection);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{net::Ipv4Addr, sync::Arc};
+
+    use super::*;
+    use crate::{
+        emul::socket::{Socket, State},
+        supervisor::{call::identity, sockets::Entry},
+    };
+
+    struct Listener {
+        table: Table,
+        id: SocketId,
+        program: OwnedFd,
+        ours: Vec<OwnedFd>,
+    }
+
+    fn listener() -> Listener {
+        let program = pair::alone(false).unwrap();
+        let name = pair::listen(program.as_fd(), 1).unwrap();
+        let end = ProgramEnd::of(&program).unwrap();
+        let mut socket = Socket::new(libc::AF_INET, libc::SOCK_STREAM, 0).unwrap();
+        socket.state = State::Listening { backlog: 1 };
+        let mut table = Table::default();
+        table.insert(
+            end.cookie,
+            Entry::new(socket, End::Listening(name), Some(end)),
+        );
+        Listener {
+            table,
+            id: end.cookie,
+            program,
+            ours: Vec::new(),
+        }
+    }
+
+    impl Listener {
+        fn connect(&mut self, port: u16) -> SocketId {
+            let ours = self.table.knock(self.id).unwrap();
+            let connection = identity(&ours).unwrap();
+            let peer = (Ipv4Addr::LOCALHOST, port).into();
+            let socket = Socket::new(libc::AF_INET, libc::SOCK_STREAM, 0).unwrap();
+            let end = End::Bridged(Arc::default());
+            let entry = Entry::new(socket.accepted(peer, peer), end, None);
+            self.table.insert(connection, entry);
+            self.table.enqueue(self.id, Waiting { connection, peer });
+            self.ours.push(ours);
+            connection
+        }
+
+        fn accept(&mut self) -> Option<(Waiting, OwnedFd)> {
+            self.table.dequeue(self.id, self.program.as_fd())
+        }
+    }
+
+    #[test]
+    fn connections_are_taken_in_the_order_they_came() {
+        let mut listener = listener();
+        let expected: Vec<_> = (1..=5).map(|port| listener.connect(port)).collect();
+        for connection in expected {
+            let (waiting, fd) = listener.accept().unwrap();
+            assert_eq!(waiting.connection, connection);
+            let found = listener.table.find(identity(&fd).unwrap());
+            assert_eq!(found, Some(connection));
+        }
+        assert!(listener.accept().is_none());
+    }
+
+    #[test]
+    fn a_connection_that_did_not_arrive_comes_first_again() {
+        let mut listener = listener();
+        let first = listener.connect(1);
+        let second = listener.connect(2);
+        let (waiting, fd) = listener.accept().unwrap();
+        let cookie = identity(&fd);
+        let origin = Origin::Accepted {
+            listener: listener.id,
+            connection: waiting.connection,
+            peer: waiting.peer,
+        };
+        listener.table.undo(Injection {
+            fd,
+            cloexec: false,
+            origin,
+        });
+        let (again, fd) = listener.accept().unwrap();
+        assert_eq!((again.connection, identity(&fd)), (first, cookie));
+        assert_eq!(listener.accept().unwrap().0.connection, second);
+        assert!(listener.accept().is_none());
+    }
+
+    #[test]
+    fn who_knocks_without_being_the_supervisor_is_not_let_in() {
+        let mut listener = listener();
+        // What lies in the queue without having been noted is nobody's.
+        let _stranger = listener.table.knock(listener.id).unwrap();
+        assert!(listener.accept().is_none());
+    }
+
+    #[test]
+    fn a_queue_that_is_full_says_so() {
+        let mut listener = listener();
+        let mut kept = Vec::new();
+        let full = loop {
+            match listener.table.knock(listener.id) {
+                Ok(ours) => kept.push(ours),
+                Err(error) => break error,
+            }
+        };
+        assert_eq!(full, Errno::EAGAIN);
+        assert!(kept.len() >= 1024);
+    }
+
+    #[test]
+    fn a_reset_while_waiting_is_shown_to_who_accepts() {
+        let mut listener = listener();
+        let connection = listener.connect(1);
+        let ours = listener.ours.pop().unwrap();
+        listener.table.set_end(connection, End::Ours(ours));
+        let (_, fd) = listener.accept().unwrap();
+        assert_eq!(pair::take_error(fd.as_fd()), libc::ECONNRESET);
+    }
+}
