@@ -4,14 +4,18 @@
 set -eu
 
 # program:package, as in tests/common/tools.rs
-programs="bash:bash cc:gcc curl:curl diff:diffutils expect:expect go:golang-go ip:iproute2 iperf3:iperf3
-musl-gcc:musl-tools nc.openbsd:netcat-openbsd nginx:nginx-light python3:python3 redis-benchmark:redis-tools
-redis-cli:redis-tools redis-server:redis-server scp:openssh-client script:bsdutils setpriv:util-linux
-sha256sum:coreutils ssh:openssh-client ssh-keygen:openssh-client sshd:openssh-server stunnel4:stunnel4
-telnet:inetutils-telnet tshark:tshark unshare:util-linux"
+programs="ab:apache2-utils apache2:apache2-bin bash:bash cc:gcc curl:curl diff:diffutils expect:expect git:git
+go:golang-go gunicorn:gunicorn haproxy:haproxy ip:iproute2 iperf3:iperf3 javac:default-jdk-headless lftp:lftp
+mariadb:mariadb-client-core mariadbd:mariadb-server-core memcached:memcached musl-gcc:musl-tools
+nc.openbsd:netcat-openbsd nginx:nginx-light node:nodejs openssl:openssl psql:postgresql-client python3:python3
+redis-benchmark:redis-tools redis-cli:redis-tools redis-server:redis-server rsync:rsync scp:openssh-client
+script:bsdutils setpriv:util-linux sha256sum:coreutils socat:socat ssh:openssh-client ssh-keygen:openssh-client
+sshd:openssh-server stunnel4:stunnel4 telnet:inetutils-telnet tshark:tshark unshare:util-linux uvicorn:uvicorn
+vsftpd:vsftpd"
 
-# Headers and static libraries for the probes.
-files="/usr/include/stdio.h:libc6-dev /usr/include/linux/io_uring.h:linux-libc-dev"
+# Headers and static libraries for the probes, and the servers that Debian keeps out of PATH.
+files="/usr/include/stdio.h:libc6-dev /usr/include/linux/io_uring.h:linux-libc-dev
+/usr/lib/postgresql/*/bin/postgres:postgresql"
 
 PATH="$PATH:/usr/local/sbin:/usr/sbin:/sbin"
 missing=""
@@ -19,7 +23,8 @@ for pair in $programs; do
     command -v "${pair%%:*}" > /dev/null || missing="$missing ${pair#*:}"
 done
 for pair in $files; do
-    [ -e "${pair%%:*}" ] || missing="$missing ${pair#*:}"
+    # shellcheck disable=SC2086 # may be a pattern
+    ls ${pair%%:*} > /dev/null 2>&1 || missing="$missing ${pair#*:}"
 done
 [ -n "$missing" ] || exit 0
 

@@ -6,29 +6,45 @@ use std::sync::OnceLock;
 
 /// Programs and the Debian package each comes from. `tests/install-packages.sh` installs them all.
 const PACKAGES: &[(&str, &str)] = &[
+    ("ab", "apache2-utils"),
+    ("apache2", "apache2-bin"),
     ("bash", "bash"),
     ("cc", "gcc"),
     ("curl", "curl"),
     ("diff", "diffutils"),
     ("echo", "coreutils"),
     ("expect", "expect"),
+    ("git", "git"),
     ("go", "golang-go"),
+    ("gunicorn", "gunicorn"),
+    ("haproxy", "haproxy"),
     ("id", "coreutils"),
     ("ip", "iproute2"),
     ("iperf3", "iperf3"),
+    ("java", "default-jdk-headless"),
+    ("javac", "default-jdk-headless"),
+    ("lftp", "lftp"),
+    ("mariadb", "mariadb-client-core"),
+    ("mariadb-install-db", "mariadb-server-core"),
+    ("mariadbd", "mariadb-server-core"),
+    ("memcached", "memcached"),
     ("musl-gcc", "musl-tools"),
     ("nc.openbsd", "netcat-openbsd"),
     ("nginx", "nginx-light"),
+    ("node", "nodejs"),
+    ("openssl", "openssl"),
     ("printf", "coreutils"),
     ("python3", "python3"),
     ("redis-benchmark", "redis-tools"),
     ("redis-cli", "redis-tools"),
     ("redis-server", "redis-server"),
+    ("rsync", "rsync"),
     ("scp", "openssh-client"),
     ("script", "bsdutils"),
     ("setpriv", "util-linux"),
     ("sh", "dash"),
     ("sha256sum", "coreutils"),
+    ("socat", "socat"),
     ("ssh", "openssh-client"),
     ("ssh-keygen", "openssh-client"),
     ("sshd", "openssh-server"),
@@ -36,6 +52,8 @@ const PACKAGES: &[(&str, &str)] = &[
     ("true", "coreutils"),
     ("tshark", "tshark"),
     ("unshare", "util-linux"),
+    ("uvicorn", "uvicorn"),
+    ("vsftpd", "vsftpd"),
 ];
 
 /// Path of a program, or a failure that says what to install. A test is never skipped for want of a program.
@@ -53,6 +71,24 @@ pub(crate) fn need(program: &str) -> PathBuf {
             .map_or("?", |(_, package)| package);
         panic!("{program} is not installed: apt-get install {package} (or run tests/install-packages.sh)")
     })
+}
+
+/// A program of the newest PostgreSQL that is installed; Debian keeps the servers of several versions out of PATH.
+pub(crate) fn postgresql(program: &str) -> PathBuf {
+    let versions = std::fs::read_dir("/usr/lib/postgresql")
+        .into_iter()
+        .flatten();
+    let newest = versions
+        .filter_map(|entry| {
+            let version: u32 = entry.ok()?.file_name().to_str()?.parse().ok()?;
+            let path = PathBuf::from(format!("/usr/lib/postgresql/{version}/bin/{program}"));
+            path.is_file().then_some((version, path))
+        })
+        .max();
+    let (_, path) = newest.unwrap_or_else(|| {
+        panic!("{program} is not installed: apt-get install postgresql (or run tests/install-packages.sh)")
+    });
+    path
 }
 
 /// The Python interpreter itself rather than a version manager's script of that name.

@@ -7,6 +7,22 @@ use crate::common::{Done, Running, Sandbox, net, net::free_port, tools, wait_unt
 
 const REQUESTS: usize = 1000;
 
+/// nginx's arguments for `nginx.conf` in the sandbox.
+pub(crate) fn arguments(sandbox: &Sandbox) -> Vec<String> {
+    let path = |name: &str| sandbox.path(name).display().to_string();
+    let (dir, conf) = (path(""), path("nginx.conf"));
+    ["-e", "stderr", "-p", &dir, "-c", &conf]
+        .map(str::to_owned)
+        .to_vec()
+}
+
+/// Keeps what nginx buffers in files out of the system's directories.
+pub(crate) fn temp_paths(dir: &str) -> String {
+    ["client_body", "proxy", "fastcgi", "uwsgi", "scgi"]
+        .map(|t| format!("{t}_temp_path {dir}/tmp-{t};"))
+        .join("\n")
+}
+
 struct Site {
     sandbox: Sandbox,
     port: u16,
@@ -21,8 +37,6 @@ impl Site {
         let dir = dir.display();
         std::fs::create_dir(sandbox.path("www")).expect("a directory");
         sandbox.file("www/small", "small\n");
-        let temp = ["client_body", "proxy", "fastcgi", "uwsgi", "scgi"]
-            .map(|t| format!("{t}_temp_path {dir}/tmp;"));
         let conf = format!(
             "{settings}
             user nobody nogroup;
@@ -42,7 +56,7 @@ impl Site {
                     location /closing/ {{ alias {dir}/www/; keepalive_timeout 0; }}
                 }}
             }}",
-            temp.join("\n")
+            temp_paths(&dir.to_string())
         );
         let conf = sandbox.file("nginx.conf", conf);
         Site {
@@ -52,25 +66,11 @@ impl Site {
         }
     }
 
-    fn nginx(&self) -> Vec<String> {
-        let dir = self.sandbox.path("").display().to_string();
-        [
-            "-e",
-            "stderr",
-            "-p",
-            &dir,
-            "-c",
-            &self.conf.display().to_string(),
-        ]
-        .map(str::to_owned)
-        .to_vec()
-    }
-
     fn foreground(&self) -> Running {
         let mut server = self
             .sandbox
             .wrap(tools::need("nginx"))
-            .args(self.nginx())
+            .args(arguments(&self.sandbox))
             .spawn();
         // Written after listen() has been called.
         wait_until("nginx's pid file", || {
@@ -187,7 +187,7 @@ fn as_a_daemon() {
     let site = Site::new("daemon on; worker_processes 2;");
     site.sandbox
         .wrap(tools::need("nginx"))
-        .args(site.nginx())
+        .args(arguments(&site.sandbox))
         .run()
         .success();
     wait_until("nginx listens", || net::is_served(site.port));
@@ -196,7 +196,7 @@ fn as_a_daemon() {
         assert_eq!(site.curl(&[], "small").text(), "small\n");
     }
     let quit = Command::new(tools::need("nginx"))
-        .args(site.nginx())
+        .args(arguments(&site.sandbox))
         .args(["-s", "quit"])
         .status()
         .expect("nginx runs");
