@@ -222,13 +222,11 @@ impl Bindings {
         Some(server)
     }
 
-    /// All servers.
+    /// All servers, those that are being retired included.
     pub(super) fn servers(&self) -> Vec<Arc<Server>> {
-        let servers = self
-            .bound
-            .values()
-            .filter_map(|binding| binding.server.clone());
-        servers.collect()
+        let bound = self.bound.values();
+        let serving = bound.filter_map(|binding| binding.server.clone());
+        serving.chain(self.closing.iter().cloned()).collect()
     }
 }
 
