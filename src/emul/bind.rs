@@ -38,6 +38,12 @@ pub(crate) fn bind(
     reserve(socket, id, wanted, transport)?;
     socket.bound.address |= !wanted.ip().is_unspecified();
     socket.bound.port |= wanted.port() != 0;
+    if wanted.port() == 0 && socket.options.flag(name::IP_BIND_ADDRESS_NO_PORT) {
+        // ip(7): the address was good; the port comes with connect or listen.
+        transport.release(id);
+        socket.has_port = false;
+        socket.local = Some(wanted);
+    }
     Ok(Outcome::Value(0))
 }
 

@@ -2,7 +2,7 @@
 #![forbid(unsafe_code)]
 
 use std::{
-    net::{Ipv4Addr, Ipv6Addr, SocketAddr},
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
     time::Duration,
 };
 
@@ -80,12 +80,7 @@ fn begin(
     limits: &Limits,
     transport: &dyn Transport,
 ) -> Result<(), Errno> {
-    let asked = address::parse(bytes, socket.family)?;
-    let peer = reachable(asked);
-    let mapped = matches!(peer, SocketAddr::V6(v6) if address::is_mapped(*v6.ip()));
-    if mapped && socket.options.flag(name::IPV6_V6ONLY) {
-        return Err(Errno::ENETUNREACH);
-    }
+    let peer = reachable(socket, address::parse(bytes, socket.family)?)?;
     let request = ConnectRequest {
         peer: address::canonical(peer),
         source: source_for(socket, peer),
@@ -117,13 +112,45 @@ fn source_for(socket: &Socket, peer: SocketAddr) -> Option<SocketAddr> {
     })
 }
 
-/// ip(7): connecting to the wildcard address reaches this host.
-fn reachable(peer: SocketAddr) -> SocketAddr {
-    match peer {
-        SocketAddr::V4(v4) if v4.ip().is_unspecified() => (Ipv4Addr::LOCALHOST, v4.port()).into(),
-        SocketAddr::V6(v6) if v6.ip().is_unspecified() => (Ipv6Addr::LOCALHOST, v6.port()).into(),
-        other => other,
+/// Where connecting to `asked` leads: the wildcard reaches this host (ip(7)), in the family of the
+/// socket's own address.
+///
+/// # Errors
+/// As tcp_v6_connect: ENETUNREACH for a multicast address, and for an IPv4 one if the socket is for IPv6
+/// alone; EAFNOSUPPORT for an IPv6 address if it is bound to an IPv4 one.
+fn reachable(socket: &Socket, asked: SocketAddr) -> Result<SocketAddr, Errno> {
+    let SocketAddr::V6(mut asked) = asked else {
+        let ip = Some(asked.ip()).filter(|ip| !ip.is_unspecified());
+        return Ok((ip.unwrap_or(Ipv4Addr::LOCALHOST.into()), asked.port()).into());
+    };
+    let mapped_loopback = Ipv4Addr::LOCALHOST.to_ipv6_mapped();
+    let bound = match socket.local.map(|local| local.ip()) {
+        Some(IpAddr::V6(ip)) if !ip.is_unspecified() => Some(ip),
+        _ => None,
+    };
+    let bound_mapped = bound.is_some_and(address::is_mapped);
+    if asked.ip().is_unspecified() {
+        asked.set_ip(if bound_mapped {
+            mapped_loopback
+        } else {
+            Ipv6Addr::LOCALHOST
+        });
     }
+    if asked.ip().is_multicast() {
+        return Err(Errno::ENETUNREACH);
+    }
+    if address::is_mapped(*asked.ip()) {
+        let v6_alone = bound.is_some() && !bound_mapped;
+        if v6_alone || socket.options.flag(name::IPV6_V6ONLY) {
+            return Err(Errno::ENETUNREACH);
+        }
+        if asked.ip().to_ipv4_mapped() == Some(Ipv4Addr::UNSPECIFIED) {
+            asked.set_ip(mapped_loopback);
+        }
+    } else if bound_mapped {
+        return Err(Errno::EAFNOSUPPORT);
+    }
+    Ok(asked.into())
 }
 
 /// How long TCP would send SYNs: 1 + 2 + 4 + … seconds for the first and each retry, or

@@ -4,6 +4,8 @@
 use nix::errno::Errno;
 
 use super::{
+    address,
+    getsockname::getpeername,
     options::{Limits, Name, Spec, name},
     socket::{Family, Socket, SocketId, State},
     tcp_info,
@@ -14,6 +16,21 @@ use super::{
 const DEFAULT_MSS: i32 = 536;
 /// Length of a congestion controller's name (TCP_CA_NAME_MAX).
 const CONGESTION_NAME_BYTES: usize = 16;
+
+/// How many bytes the program gives room for, from the length it passes, which is negative in error.
+///
+/// # Errors
+/// EINVAL: a negative length. EOPNOTSUPP: a level that an IPv4 socket does not have, which is looked at
+/// first.
+pub(crate) fn room(family: Family, option: Name, length: i32) -> Result<usize, Errno> {
+    match option.0 {
+        libc::SOL_SOCKET | libc::IPPROTO_TCP | libc::IPPROTO_IP => {}
+        // do_ipv6_getsockopt takes it for unsigned.
+        libc::IPPROTO_IPV6 if family == Family::V6 => return Ok(length.cast_unsigned() as usize),
+        level => return Err(no_such_option(level, family)),
+    }
+    usize::try_from(length).map_err(|_| Errno::EINVAL)
+}
 
 /// Reads an option other than SO_ERROR: the bytes of its value, to be cut to the room that the program
 /// gave.
@@ -35,6 +52,11 @@ pub(crate) fn getsockopt(
         (libc::SOL_SOCKET, libc::SO_MARK) => 0,
         (libc::SOL_SOCKET, libc::SO_BINDTODEVICE) => return Ok(Vec::new()),
         name::SO_LINGER => return Ok(linger(socket)),
+        (libc::SOL_SOCKET, libc::SO_PEERNAME) => return Ok(address::encode(&getpeername(socket)?)),
+        name::SO_BUF_LOCK => socket.options.get(option).unwrap_or_else(|| {
+            let set = |name| i32::from(socket.options.get(name).is_some());
+            set(name::SO_SNDBUF) | set(name::SO_RCVBUF) << 1
+        }),
         name::SO_SNDBUF => socket.options.get(option).unwrap_or(limits.wmem_default),
         name::SO_RCVBUF => socket.options.get(option).unwrap_or(limits.rmem_default),
         name::TCP_MAXSEG => maxseg(socket, id, transport),

@@ -15,13 +15,17 @@ pub(crate) mod name {
 
     pub(crate) const SO_REUSEADDR: Name = (libc::SOL_SOCKET, libc::SO_REUSEADDR);
     pub(crate) const SO_REUSEPORT: Name = (libc::SOL_SOCKET, libc::SO_REUSEPORT);
+    pub(crate) const SO_BUF_LOCK: Name = (libc::SOL_SOCKET, libc::SO_BUF_LOCK);
     pub(crate) const SO_LINGER: Name = (libc::SOL_SOCKET, libc::SO_LINGER);
     pub(crate) const SO_SNDBUF: Name = (libc::SOL_SOCKET, libc::SO_SNDBUF);
     pub(crate) const SO_RCVBUF: Name = (libc::SOL_SOCKET, libc::SO_RCVBUF);
     pub(crate) const TCP_MAXSEG: Name = (libc::IPPROTO_TCP, libc::TCP_MAXSEG);
     pub(crate) const TCP_SYNCNT: Name = (libc::IPPROTO_TCP, libc::TCP_SYNCNT);
     pub(crate) const TCP_USER_TIMEOUT: Name = (libc::IPPROTO_TCP, libc::TCP_USER_TIMEOUT);
+    pub(crate) const TCP_FASTOPEN: Name = (libc::IPPROTO_TCP, libc::TCP_FASTOPEN);
     pub(crate) const IP_TOS: Name = (libc::IPPROTO_IP, libc::IP_TOS);
+    pub(crate) const IP_BIND_ADDRESS_NO_PORT: Name =
+        (libc::IPPROTO_IP, libc::IP_BIND_ADDRESS_NO_PORT);
     pub(crate) const IPV6_V6ONLY: Name = (libc::IPPROTO_IPV6, libc::IPV6_V6ONLY);
 }
 
@@ -30,6 +34,22 @@ pub(crate) mod name {
 const SPECS: &[(Name, Spec)] = &[
     (name::SO_REUSEADDR, Spec::Flag(false)),
     (name::SO_REUSEPORT, Spec::Flag(false)),
+    (
+        name::SO_BUF_LOCK,
+        Spec::Range {
+            min: 0,
+            max: 3,
+            default: 0,
+        },
+    ),
+    (
+        (libc::SOL_SOCKET, libc::SO_TXREHASH),
+        Spec::Range {
+            min: -1,
+            max: 1,
+            default: 1,
+        },
+    ),
     (
         name::TCP_SYNCNT,
         Spec::Range {
@@ -73,24 +93,13 @@ const SPECS: &[(Name, Spec)] = &[
             default: 9,
         },
     ),
-    (
-        (libc::IPPROTO_TCP, libc::TCP_LINGER2),
-        Spec::Range {
-            min: i32::MIN,
-            max: 120,
-            default: 60,
-        },
-    ),
+    ((libc::IPPROTO_TCP, libc::TCP_LINGER2), Spec::FinTimeout),
     (
         (libc::IPPROTO_TCP, libc::TCP_DEFER_ACCEPT),
-        Spec::Range {
-            min: 0,
-            max: 1 << 20,
-            default: 0,
-        },
+        Spec::Retransmissions,
     ),
     (
-        (libc::IPPROTO_TCP, libc::TCP_FASTOPEN),
+        name::TCP_FASTOPEN,
         Spec::Range {
             min: 0,
             max: i32::MAX,
@@ -117,16 +126,13 @@ const SPECS: &[(Name, Spec)] = &[
     ),
     ((libc::IPPROTO_IP, libc::IP_RECVERR), Spec::Flag(false)),
     ((libc::IPPROTO_IP, libc::IP_FREEBIND), Spec::Flag(false)),
-    (
-        (libc::IPPROTO_IP, libc::IP_BIND_ADDRESS_NO_PORT),
-        Spec::Flag(false),
-    ),
+    (name::IP_BIND_ADDRESS_NO_PORT, Spec::Flag(false)),
     (name::IPV6_V6ONLY, Spec::Flag(false)),
     (
         (libc::IPPROTO_IPV6, libc::IPV6_UNICAST_HOPS),
         Spec::Hops { min: 0 },
     ),
-    ((libc::IPPROTO_IPV6, libc::IPV6_TCLASS), Spec::Tos),
+    ((libc::IPPROTO_IPV6, libc::IPV6_TCLASS), Spec::TrafficClass),
     ((libc::IPPROTO_IPV6, libc::IPV6_RECVERR), Spec::Flag(false)),
     (
         (libc::IPPROTO_IPV6, libc::IPV6_MTU_DISCOVER),
@@ -140,6 +146,30 @@ const SPECS: &[(Name, Spec)] = &[
 
 /// IPDEFTTL, RFC 1700; IPv6's current hop limit.
 const DEFAULT_HOPS: i32 = 64;
+
+/// net.ipv4.tcp_fin_timeout's default, in seconds.
+const FIN_TIMEOUT: i32 = 60;
+/// TCP_FIN_TIMEOUT_MAX, in seconds.
+const LONGEST_FIN_TIMEOUT: i32 = 120;
+/// TCP_RTO_MAX, in seconds: the pause between retransmissions grows no further.
+const LONGEST_PAUSE: i32 = 120;
+/// Retransmissions that the kernel counts in a byte.
+const MOST_RETRANSMISSIONS: usize = 255;
+
+/// secs_to_retrans and retrans_to_secs: the time in which so many retransmissions take place that it
+/// is `seconds` or more.
+fn retransmissions(seconds: i32) -> i32 {
+    let pauses = std::iter::successors(Some(1), |pause| Some((pause * 2).min(LONGEST_PAUSE)));
+    let times = pauses.scan(0, |time: &mut i32, pause| {
+        *time = time.saturating_add(pause);
+        Some(*time)
+    });
+    let mut times = times.take(MOST_RETRANSMISSIONS);
+    match seconds {
+        ..=0 => 0,
+        _ => times.find(|&time| time >= seconds).unwrap_or(i32::MAX),
+    }
+}
 
 /// What an integer option accepts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -160,8 +190,14 @@ pub(crate) enum Spec {
         /// Smallest limit taken.
         min: i32,
     },
-    /// A type-of-service byte: the two ECN bits are the protocol's own (RFC 3168), and −1 means 0.
+    /// A type-of-service byte, whatever the number: the two ECN bits are the protocol's own (RFC 3168).
     Tos,
+    /// The same for IPv6, where other numbers are EINVAL, and −1 means 0.
+    TrafficClass,
+    /// Seconds in FIN-WAIT-2: 0 means the default, a negative number none, and there is a longest.
+    FinTimeout,
+    /// Seconds, kept as those that the next number of retransmissions takes: 1, 3, 7, 15 …
+    Retransmissions,
 }
 
 impl Spec {
@@ -181,20 +217,25 @@ impl Spec {
             Self::Flag(on) => i32::from(on),
             Self::Range { default, .. } => default,
             Self::Hops { .. } => DEFAULT_HOPS,
-            Self::Tos => 0,
+            Self::FinTimeout => FIN_TIMEOUT,
+            Self::Tos | Self::TrafficClass | Self::Retransmissions => 0,
         }
     }
 
     /// The value that is kept when `value` is set; none if that is EINVAL.
     pub(crate) fn accept(self, value: i32) -> Option<i32> {
-        const ECN_BITS: i32 = 0b11;
+        const TOS_BITS: i32 = 0xfc;
         match self {
             Self::Flag(_) => Some(i32::from(value != 0)),
             Self::Range { min, max, .. } => (min..=max).contains(&value).then_some(value),
             Self::Hops { .. } if value == -1 => Some(DEFAULT_HOPS),
             Self::Hops { min } => (min..=255).contains(&value).then_some(value),
-            Self::Tos if value == -1 => Some(0),
-            Self::Tos => (0..=255).contains(&value).then_some(value & !ECN_BITS),
+            Self::Tos => Some(value & TOS_BITS),
+            Self::TrafficClass if value == -1 => Some(0),
+            Self::TrafficClass => (0..=255).contains(&value).then_some(value & TOS_BITS),
+            Self::FinTimeout if value == 0 => Some(FIN_TIMEOUT),
+            Self::FinTimeout => Some(value.clamp(-1, LONGEST_FIN_TIMEOUT)),
+            Self::Retransmissions => Some(retransmissions(value)),
         }
     }
 }
@@ -306,6 +347,12 @@ mod tests {
         let nodelay = Spec::of((libc::IPPROTO_TCP, libc::TCP_NODELAY), Family::V6).unwrap();
         assert_eq!(nodelay.accept(-7), Some(1));
         assert_eq!(Spec::Tos.accept(0x13), Some(0x10));
+        assert_eq!(Spec::Tos.accept(-1), Some(0xfc));
+        assert_eq!(Spec::TrafficClass.accept(-1), Some(0));
+        assert_eq!(Spec::TrafficClass.accept(256), None);
+        assert_eq!(Spec::FinTimeout.accept(500), Some(120));
+        let seconds = [-1, 0, 1, 2, 5, 8].map(|seconds| Spec::Retransmissions.accept(seconds));
+        assert_eq!(seconds, [0, 0, 1, 3, 7, 15].map(Some));
     }
 
     #[test]

@@ -6,7 +6,7 @@ use nix::errno::Errno;
 use super::{
     options::{Limits, Linger, Name, Spec, name},
     outcome::{Answer, Outcome},
-    socket::{Socket, State},
+    socket::{Family, Socket, State},
     transport::Transport,
 };
 
@@ -33,35 +33,65 @@ pub(crate) const SOCKET_LEVEL: &[i32] = &[
     libc::SO_ACCEPTCONN,
     libc::SO_BINDTODEVICE,
     libc::SO_MARK,
+    libc::SO_PEERNAME,
+    libc::SO_BUF_LOCK,
+    libc::SO_TXREHASH,
 ];
 
-/// Sets an option. `value` is what the program passed, of the length that it gave.
+/// The value that the program passes to setsockopt(2): its length, and its bytes or why they cannot be
+/// read. Which of the two is looked at first differs by level.
+#[derive(Debug, Clone)]
+pub(crate) struct Value {
+    /// As the program gave it.
+    pub(crate) length: usize,
+    /// The first bytes of it, as many as an option has.
+    pub(crate) bytes: Result<Vec<u8>, Errno>,
+}
+
+impl Value {
+    /// The bytes.
+    fn bytes(&self) -> Result<&[u8], Errno> {
+        self.bytes.as_deref().map_err(|error| *error)
+    }
+
+    /// As an int.
+    fn integer(&self) -> Result<i32, Errno> {
+        if self.length < size_of::<i32>() {
+            return Err(Errno::EINVAL);
+        }
+        integer(self.bytes()?)
+    }
+}
+
+/// Sets an option.
 ///
 /// # Errors
-/// ENOPROTOOPT: no such option, or one that QUIC cannot honour. EINVAL: bad length or value.
+/// ENOPROTOOPT: no such option, or one that QUIC cannot honour. EINVAL: bad length or value. EFAULT:
+/// the value cannot be read.
 pub(crate) fn setsockopt(
     socket: &mut Socket,
     option: Name,
-    value: &[u8],
+    value: &Value,
     limits: &Limits,
     transport: &dyn Transport,
 ) -> Answer {
     match option {
-        name::SO_LINGER => set_linger(socket, value)?,
+        name::SO_LINGER => set_linger(socket, value.bytes()?)?,
         name::SO_SNDBUF => {
-            let bytes = doubled(integer(value)?, limits.wmem_max, MIN_SEND_BUFFER);
+            let bytes = doubled(value.integer()?, limits.wmem_max, MIN_SEND_BUFFER);
             socket.options.set(option, bytes);
         }
         name::SO_RCVBUF => {
-            let bytes = doubled(integer(value)?, limits.rmem_max, MIN_RECEIVE_BUFFER);
+            let bytes = doubled(value.integer()?, limits.rmem_max, MIN_RECEIVE_BUFFER);
             socket.options.set(option, bytes);
         }
-        name::TCP_MAXSEG => set_maxseg(socket, integer(value)?)?,
-        (libc::IPPROTO_TCP, libc::TCP_CONGESTION) => set_congestion(value, transport)?,
+        name::TCP_MAXSEG => set_maxseg(socket, value.integer()?)?,
+        (libc::IPPROTO_TCP, libc::TCP_CONGESTION) => set_congestion(value.bytes()?, transport)?,
         // tcp(7): without the client half of fast open in net.ipv4.tcp_fastopen.
         (libc::IPPROTO_TCP, libc::TCP_FASTOPEN_CONNECT) => return Err(Errno::EOPNOTSUPP),
         // Buffers beyond the limit, and marks, are the administrator's.
         (libc::SOL_SOCKET, libc::SO_SNDBUFFORCE | libc::SO_RCVBUFFORCE | libc::SO_MARK) => {
+            value.integer()?;
             return Err(Errno::EPERM);
         }
         _ => set_integer(socket, option, value)?,
@@ -69,19 +99,40 @@ pub(crate) fn setsockopt(
     Ok(Outcome::Value(0))
 }
 
-fn set_integer(socket: &mut Socket, option: Name, value: &[u8]) -> Result<(), Errno> {
-    let spec = Spec::of(option, socket.family).ok_or(Errno::ENOPROTOOPT)?;
-    let value = if option.0 == libc::IPPROTO_IP {
-        // ip(7) options may be given as one byte.
-        integer(value).or_else(|_| value.first().map(|&byte| byte.into()).ok_or(Errno::EINVAL))?
-    } else {
-        integer(value)?
+fn set_integer(socket: &mut Socket, option: Name, value: &Value) -> Result<(), Errno> {
+    let spec = Spec::of(option, socket.family).ok_or(Errno::ENOPROTOOPT);
+    let value = match option.0 {
+        // do_ip_setsockopt reads what it knows, and takes one byte or none for an int.
+        libc::IPPROTO_IP => {
+            spec?;
+            match value.bytes()? {
+                [] => 0,
+                bytes => integer(bytes).unwrap_or(bytes[0].into()),
+            }
+        }
+        libc::IPPROTO_TCP | libc::SOL_SOCKET => value.integer()?,
+        // do_ipv6_setsockopt reads first, and looks at the length of what it knows.
+        libc::IPPROTO_IPV6 if socket.family == Family::V6 => {
+            if value.length >= size_of::<i32>() {
+                value.bytes()?;
+            }
+            spec?;
+            value.integer()?
+        }
+        _ => return Err(Errno::ENOPROTOOPT),
     };
     if option == name::IPV6_V6ONLY && socket.has_port {
         // ipv6(7): only before bind.
         return Err(Errno::EINVAL);
     }
-    let kept = spec.accept(value).ok_or(Errno::EINVAL)?;
+    let unconnected = matches!(
+        socket.state,
+        State::Idle | State::Failed | State::Closed | State::Listening { .. }
+    );
+    if option == name::TCP_FASTOPEN && !unconnected {
+        return Err(Errno::EINVAL);
+    }
+    let kept = spec?.accept(value).ok_or(Errno::EINVAL)?;
     socket.options.set(option, kept);
     Ok(())
 }
@@ -104,9 +155,10 @@ fn set_maxseg(socket: &mut Socket, value: i32) -> Result<(), Errno> {
 /// The controller belongs to the QUIC connection that a program's sockets share, so a program may
 /// ask for the one in force and no other.
 fn set_congestion(value: &[u8], transport: &dyn Transport) -> Result<(), Errno> {
-    let name = value.split(|&byte| byte == 0).next().unwrap_or_default();
-    match name {
-        [] => Err(Errno::EINVAL),
+    if value.is_empty() {
+        return Err(Errno::EINVAL);
+    }
+    match value.split(|&byte| byte == 0).next().unwrap_or_default() {
         name if name == transport.congestion().as_bytes() => Ok(()),
         _ => Err(Errno::ENOENT),
     }
@@ -142,7 +194,11 @@ mod tests {
 
     fn set(socket: &mut Socket, option: Name, value: &[u8]) -> Result<(), Errno> {
         let transport = FakeTransport::default();
-        setsockopt(socket, option, value, &Limits::default(), &transport).map(drop)
+        let value = Value {
+            length: value.len(),
+            bytes: Ok(value.to_vec()),
+        };
+        setsockopt(socket, option, &value, &Limits::default(), &transport).map(drop)
     }
 
     #[test]

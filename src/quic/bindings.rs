@@ -35,8 +35,9 @@ const CLOSING_PAUSE: Duration = Duration::from_millis(1);
 pub(super) struct Bindings {
     bound: HashMap<SocketAddr, Binding>,
     by_socket: HashMap<SocketId, SocketAddr>,
-    chosen: HashMap<SocketId, (SocketAddr, u16)>,
-    chosen_ports: HashSet<(SocketAddr, u16)>,
+    /// Addresses of connections: the peer's and, by itself, the own. No two are alike.
+    connections: HashMap<SocketId, (SocketAddr, SocketAddr)>,
+    in_use: HashSet<(SocketAddr, SocketAddr)>,
     next_port: u16,
     /// Retired servers, whose ports are free a moment later.
     closing: Vec<Arc<Server>>,
@@ -135,11 +136,19 @@ impl Bindings {
         Some((address, binding.server.clone()?))
     }
 
-    /// A source port for a connection to `peer` that no other of this supervisor has.
+    /// Notes a connection from `local` to `peer`, and chooses its source port if that is 0.
     ///
     /// # Errors
-    /// EADDRNOTAVAIL: all are in use.
-    pub(super) fn choose_port(&mut self, id: SocketId, peer: SocketAddr) -> Result<u16, Errno> {
+    /// EADDRNOTAVAIL: there is such a connection, or all ports are in use.
+    pub(super) fn connect(
+        &mut self,
+        id: SocketId,
+        mut local: SocketAddr,
+        peer: SocketAddr,
+    ) -> Result<u16, Errno> {
+        if local.port() != 0 {
+            return self.note(id, local, peer);
+        }
         if self.next_port == 0 {
             // Different supervisors begin at different places, so that their connections to one
             // server hardly ever look alike.
@@ -154,19 +163,27 @@ impl Bindings {
             } else {
                 port + 1
             };
-            if self.chosen_ports.insert((peer, port)) {
-                self.chosen.insert(id, (peer, port));
+            local.set_port(port);
+            if self.note(id, local, peer).is_ok() {
                 return Ok(port);
             }
         }
         Err(Errno::EADDRNOTAVAIL)
     }
 
+    fn note(&mut self, id: SocketId, local: SocketAddr, peer: SocketAddr) -> Result<u16, Errno> {
+        if !self.in_use.insert((peer, local)) {
+            return Err(Errno::EADDRNOTAVAIL);
+        }
+        self.connections.insert(id, (peer, local));
+        Ok(local.port())
+    }
+
     /// Gives up what a socket holds. Returns its address if a server remains there that nobody
     /// owns: it is to be ended by [`Self::retire`] when its connections are over.
     pub(super) fn release(&mut self, id: SocketId) -> Option<(SocketAddr, Arc<Server>)> {
-        if let Some(chosen) = self.chosen.remove(&id) {
-            self.chosen_ports.remove(&chosen);
+        if let Some(addresses) = self.connections.remove(&id) {
+            self.in_use.remove(&addresses);
         }
         let address = self.by_socket.remove(&id)?;
         let binding = self.bound.get_mut(&address)?;
@@ -355,18 +372,33 @@ mod tests {
     }
 
     #[test]
+    fn two_connections_differ_in_an_address() {
+        let mut bindings = Bindings::default();
+        let (local, peer) = (
+            "127.0.0.1:1000".parse().unwrap(),
+            "127.0.0.1:80".parse().unwrap(),
+        );
+        assert!(bindings.connect(SocketId(1), local, peer).is_ok());
+        let again = bindings.connect(SocketId(2), local, peer);
+        assert_eq!(again, Err(Errno::EADDRNOTAVAIL));
+        let other = "127.0.0.1:81".parse().unwrap();
+        assert!(bindings.connect(SocketId(2), local, other).is_ok());
+    }
+
+    #[test]
     fn chosen_ports_are_distinct_for_each_peer() {
         let mut bindings = Bindings::default();
         let peer = "192.0.2.1:80".parse().unwrap();
+        let any = "192.0.2.2:0".parse().unwrap();
         let ports: HashSet<_> = (0..EPHEMERAL_PORTS.len() as u64)
-            .map(|id| bindings.choose_port(SocketId(id), peer).unwrap())
+            .map(|id| bindings.connect(SocketId(id), any, peer).unwrap())
             .collect();
         assert_eq!(ports.len(), EPHEMERAL_PORTS.len());
         assert_eq!(
-            bindings.choose_port(SocketId(1 << 40), peer),
+            bindings.connect(SocketId(1 << 40), any, peer),
             Err(Errno::EADDRNOTAVAIL)
         );
         bindings.release(SocketId(0));
-        assert!(bindings.choose_port(SocketId(1 << 40), peer).is_ok());
+        assert!(bindings.connect(SocketId(1 << 40), any, peer).is_ok());
     }
 }

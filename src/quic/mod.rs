@@ -234,10 +234,10 @@ impl Transport for Quic {
             source
         });
         let mut route = route::find(request.peer, source)?;
-        let port = match request.source {
-            Some(source) if source.port() != 0 => source.port(),
-            _ => self.bindings().choose_port(id, request.peer)?,
-        };
+        route
+            .local
+            .set_port(request.source.map_or(0, |source| source.port()));
+        let port = self.bindings().connect(id, route.local, request.peer)?;
         let key = Key {
             peer: request.peer,
             source: source.unwrap_or(pool::any_source(request.peer)),

@@ -12,7 +12,7 @@ use socket2::SockRef;
 
 use super::{
     Supervisor,
-    call::{Call, ForeignPtr, identity},
+    call::{Call, identity},
     filter::When,
     pair,
     park::Parked,
@@ -24,6 +24,7 @@ use crate::emul::{
     self, address,
     options::name,
     outcome::{Answer, Injection, Origin, Outcome, Wait},
+    setsockopt::Value,
     socket::{Socket, SocketId, State},
 };
 
@@ -327,31 +328,10 @@ pub(super) fn accepted(
 /// Writes an address to arguments 1 and 2, a value-result length: what does not fit is cut, and the
 /// length says how long it would have been. getsockname(2), NOTES.
 fn write_address(call: &Call<'_>, value: &SocketAddr) -> Result<(), Errno> {
-    write_value(
-        call,
-        call.pointer(1),
-        call.pointer(2),
-        &address::encode(value),
-        true,
-    )
-}
-
-fn write_value(
-    call: &Call<'_>,
-    to: ForeignPtr,
-    length_at: ForeignPtr,
-    bytes: &[u8],
-    tell_full_length: bool,
-) -> Result<(), Errno> {
-    let room = usize::try_from(call.read_int(length_at)?).map_err(|_| Errno::EINVAL)?;
-    let cut = &bytes[..room.min(bytes.len())];
-    call.write(to, cut)?;
-    let length = if tell_full_length {
-        bytes.len()
-    } else {
-        cut.len()
-    };
-    call.write(length_at, &(length as i32).to_ne_bytes())
+    let bytes = address::encode(value);
+    let room = usize::try_from(call.read_int(call.pointer(2))?).map_err(|_| Errno::EINVAL)?;
+    call.write(call.pointer(1), &bytes[..room.min(bytes.len())])?;
+    call.write(call.pointer(2), &(bytes.len() as i32).to_ne_bytes())
 }
 
 fn getsockname(supervisor: &Supervisor, call: &Call<'_>) -> Answer {
@@ -438,11 +418,9 @@ fn stop_connecting(supervisor: &Supervisor, table: &mut Table, id: SocketId) {
 fn getsockopt(supervisor: &Supervisor, call: &Call<'_>) -> Answer {
     on_socket(supervisor, call, |table, id, end| {
         let entry = table.get(id).ok_or(Errno::EBADF)?;
-        let room = call.read_int(call.pointer(4))?;
-        if room < 0 {
-            return Err(Errno::EINVAL);
-        }
         let option = (call.int(1), call.int(2));
+        let length = call.read_int(call.pointer(4))?;
+        let room = emul::getsockopt::room(entry.socket.family, option, length)?;
         let (limits, transport) = (&supervisor.limits, supervisor.transport());
         let bytes = if option == (libc::SOL_SOCKET, libc::SO_ERROR) {
             let pairs = pair::take_error(end.as_fd());
@@ -452,7 +430,12 @@ fn getsockopt(supervisor: &Supervisor, call: &Call<'_>) -> Answer {
         } else {
             emul::getsockopt::getsockopt(&entry.socket, id, option, limits, transport)?
         };
-        write_value(call, call.pointer(3), call.pointer(4), &bytes, false)?;
+        if option == (libc::SOL_SOCKET, libc::SO_PEERNAME) && room > bytes.len() {
+            return Err(Errno::EINVAL);
+        }
+        let cut = &bytes[..room.min(bytes.len())];
+        call.write(call.pointer(3), cut)?;
+        call.write(call.pointer(4), &(cut.len() as i32).to_ne_bytes())?;
         Ok(Outcome::Value(0))
     })
 }
@@ -461,7 +444,8 @@ fn setsockopt(supervisor: &Supervisor, call: &Call<'_>) -> Answer {
     on_entry(supervisor, call, |entry, _| {
         let option = (call.int(1), call.int(2));
         let length = usize::try_from(call.int(4)).map_err(|_| Errno::EINVAL)?;
-        let value = call.read(call.pointer(3), length.min(option_bytes(option)))?;
+        let bytes = call.read(call.pointer(3), length.min(option_bytes(option)));
+        let value = Value { length, bytes };
         let (limits, transport) = (&supervisor.limits, supervisor.transport());
         emul::setsockopt::setsockopt(&mut entry.socket, option, &value, limits, transport)
     })

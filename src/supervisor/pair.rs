@@ -24,7 +24,7 @@ use socket2::SockRef;
 
 use crate::sys::{
     fd::send_with_fd,
-    socket::{get_option, set_option},
+    socket::{get_long_option, get_option, set_long_option, set_option},
 };
 
 /// Fewest connections that may wait whatever listen(2) said: a stream cannot be left unanswered as a
@@ -238,22 +238,51 @@ pub(crate) fn widen(end: BorrowedFd<'_>) {
     }
 }
 
+/// Integer options of SOL_SOCKET that the kernel keeps for the pair, and that accept(2) inherits.
+const INHERITED: [i32; 9] = [
+    libc::SO_KEEPALIVE,
+    libc::SO_BROADCAST,
+    libc::SO_OOBINLINE,
+    libc::SO_DONTROUTE,
+    libc::SO_RCVLOWAT,
+    libc::SO_TIMESTAMP,
+    libc::SO_NO_CHECK,
+    libc::SO_SELECT_ERR_QUEUE,
+    libc::SO_BUSY_POLL,
+];
+
 /// Gives an accepted connection the options of its listener that the kernel itself keeps for the pair.
 pub(crate) fn inherit_options(listener: BorrowedFd<'_>, connection: BorrowedFd<'_>) {
+    for option in INHERITED {
+        let default = i32::from(option == libc::SO_RCVLOWAT);
+        match get_option(listener, libc::SOL_SOCKET, option) {
+            Ok(value) if value != default => {
+                inherited(set_option(connection, libc::SOL_SOCKET, option, value));
+            }
+            _ => {}
+        }
+    }
     let (from, to) = (SockRef::from(&listener), SockRef::from(&connection));
-    let inherited = (|| {
-        if from.keepalive()? {
-            to.set_keepalive(true)?;
-        }
-        if let Some(timeout) = from.read_timeout()? {
-            to.set_read_timeout(Some(timeout))?;
-        }
-        if let Some(timeout) = from.write_timeout()? {
-            to.set_write_timeout(Some(timeout))?;
-        }
-        Ok::<_, std::io::Error>(())
-    })();
-    if let Err(error) = inherited {
+    if let Ok(timeout @ Some(_)) = from.read_timeout() {
+        inherited(to.set_read_timeout(timeout));
+    }
+    if let Ok(timeout @ Some(_)) = from.write_timeout() {
+        inherited(to.set_write_timeout(timeout));
+    }
+    // A rate of all ones means none.
+    match get_long_option(listener, libc::SOL_SOCKET, libc::SO_MAX_PACING_RATE) {
+        Ok(u64::MAX) | Err(_) => {}
+        Ok(rate) => inherited(set_long_option(
+            connection,
+            libc::SOL_SOCKET,
+            libc::SO_MAX_PACING_RATE,
+            rate,
+        )),
+    }
+}
+
+fn inherited<E: std::fmt::Display>(result: Result<(), E>) {
+    if let Err(error) = result {
         tracing::debug!(%error, "an option of the listener was not inherited");
     }
 }

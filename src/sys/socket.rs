@@ -3,6 +3,7 @@
 use std::{
     mem::{self, MaybeUninit},
     os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd},
+    ptr,
 };
 
 use bytes::BytesMut;
@@ -116,17 +117,20 @@ pub(crate) fn set_option(
     name: libc::c_int,
     value: libc::c_int,
 ) -> nix::Result<()> {
-    // SAFETY: the kernel reads one int from the pointer, which outlives the call.
-    check(libc::c_long::from(unsafe {
-        libc::setsockopt(
-            fd.as_raw_fd(),
-            level,
-            name,
-            (&raw const value).cast(),
-            mem::size_of::<libc::c_int>() as libc::socklen_t,
-        )
-    }))
-    .map(drop)
+    set(fd, level, name, &value)
+}
+
+/// As [`set_option`], for an option that is an unsigned long.
+///
+/// # Errors
+/// As setsockopt(2).
+pub(crate) fn set_long_option(
+    fd: BorrowedFd<'_>,
+    level: libc::c_int,
+    name: libc::c_int,
+    value: u64,
+) -> nix::Result<()> {
+    set(fd, level, name, &value)
 }
 
 /// Reads an integer socket option that no library wraps.
@@ -139,16 +143,64 @@ pub(crate) fn get_option(
     name: libc::c_int,
 ) -> nix::Result<libc::c_int> {
     let mut value: libc::c_int = 0;
-    let mut length = mem::size_of::<libc::c_int>() as libc::socklen_t;
-    // SAFETY: the kernel writes at most `length` bytes to `value`; both outlive the call.
+    get(fd, level, name, &mut value)?;
+    Ok(value)
+}
+
+/// As [`get_option`], for an option that is an unsigned long.
+///
+/// # Errors
+/// As getsockopt(2).
+pub(crate) fn get_long_option(
+    fd: BorrowedFd<'_>,
+    level: libc::c_int,
+    name: libc::c_int,
+) -> nix::Result<u64> {
+    let mut value: u64 = 0;
+    get(fd, level, name, &mut value)?;
+    Ok(value)
+}
+
+/// Option values: any bytes make one.
+trait Plain: Copy {}
+impl Plain for libc::c_int {}
+impl Plain for u64 {}
+
+fn set<T: Plain>(
+    fd: BorrowedFd<'_>,
+    level: libc::c_int,
+    name: libc::c_int,
+    value: &T,
+) -> nix::Result<()> {
+    // SAFETY: the kernel reads no more than the length that is given, which is the value's own.
+    check(libc::c_long::from(unsafe {
+        libc::setsockopt(
+            fd.as_raw_fd(),
+            level,
+            name,
+            ptr::from_ref(value).cast(),
+            mem::size_of::<T>() as libc::socklen_t,
+        )
+    }))
+    .map(drop)
+}
+
+fn get<T: Plain>(
+    fd: BorrowedFd<'_>,
+    level: libc::c_int,
+    name: libc::c_int,
+    value: &mut T,
+) -> nix::Result<()> {
+    let mut length = mem::size_of::<T>() as libc::socklen_t;
+    // SAFETY: the kernel writes at most `length` bytes, the value's own length, and any bytes make one.
     check(libc::c_long::from(unsafe {
         libc::getsockopt(
             fd.as_raw_fd(),
             level,
             name,
-            (&raw mut value).cast(),
+            ptr::from_mut(value).cast(),
             &raw mut length,
         )
-    }))?;
-    Ok(value)
+    }))
+    .map(drop)
 }

@@ -1,4 +1,4 @@
-// ioctl: FIONREAD, FIONBIO, FIOASYNC, SIOCATMARK, terminals' requests, unknown ones.
+// The requests of ioctl(2), FIONREAD, FIONBIO, FIOASYNC, SIOCATMARK, terminals' requests, unknown ones.
 #include "probe.h"
 #include <linux/sockios.h>
 #include <termios.h>

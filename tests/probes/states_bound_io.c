@@ -1,6 +1,5 @@
 // The data calls on a socket that is bound or listens.
 // net: silent
-// gap: Sockets that are bound or listen
 #include "states.h"
 
 static void data_calls(struct specimen *s, enum state state) {

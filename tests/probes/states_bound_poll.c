@@ -1,6 +1,5 @@
 // What poll says of bound sockets and listeners, before and after shutdown.
 // net: silent
-// gap: Sockets that are bound or listen
 #include "states.h"
 
 static int how;

@@ -1,5 +1,5 @@
-// recv() in every state but the unconnected, blocking where it need not wait. After a refused non-blocking connect the kernel's errno is
-// another: see refused_read_write.c.
+// recv() in every state but the unconnected, blocking where it need not wait. After a refused non-blocking connect the kernel's errno
+// differs (refused_read_write.c).
 // net: silent
 #include "states.h"
 
