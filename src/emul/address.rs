@@ -54,8 +54,11 @@ fn parse_v6(bytes: &[u8]) -> Result<SocketAddr, Errno> {
     let ip: [u8; 16] = field(bytes, 8)?;
     let port = u16::from_be_bytes(field(bytes, 2)?);
     let scope = field(bytes, 24).map_or(0, u32::from_ne_bytes);
+    let ip = Ipv6Addr::from(ip);
+    // A scope id is for link-local addresses, and left alone with others (ipv6(7)).
+    let scope = if ip.is_unicast_link_local() { scope } else { 0 };
     // The flow label names no endpoint, and without IPV6_FLOWINFO_SEND Linux drops it too.
-    Ok(SocketAddrV6::new(ip.into(), port, 0, scope).into())
+    Ok(SocketAddrV6::new(ip, port, 0, scope).into())
 }
 
 fn field<const N: usize>(bytes: &[u8], at: usize) -> Result<[u8; N], Errno> {

@@ -106,6 +106,7 @@ fn set_integer(socket: &mut Socket, option: Name, value: &Value) -> Result<(), E
         libc::IPPROTO_IP => {
             spec?;
             match value.bytes()? {
+                [] if option.1 == libc::IP_FREEBIND => return Err(Errno::EINVAL),
                 [] => 0,
                 bytes => integer(bytes).unwrap_or(bytes[0].into()),
             }

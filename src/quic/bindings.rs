@@ -7,20 +7,16 @@ use std::{
     io,
     net::{Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket as StdUdpSocket},
     ops::RangeInclusive,
-    os::fd::AsFd,
     sync::Arc,
     thread,
     time::Duration,
 };
 
 use nix::errno::Errno;
-use socket2::{Domain, Socket, Type};
+use socket2::{Domain, SockRef, Socket, Type};
 
 use super::server::Server;
-use crate::{
-    emul::{socket::SocketId, transport::BindRequest},
-    sys::socket::disconnect,
-};
+use crate::emul::{socket::SocketId, transport::BindRequest};
 
 /// Ports of sockets that did not bind one: Linux's own range (ip(7), ip_local_port_range).
 const EPHEMERAL_PORTS: RangeInclusive<u16> = 32_768..=60_999;
@@ -74,6 +70,11 @@ impl Binding {
             || request.reuse_address && all_reuse_address && self.listeners.is_empty()
     }
 
+    /// What the socket `id` asked for when it was bound, with the port it got.
+    pub(super) fn request(&self, id: SocketId) -> Option<BindRequest> {
+        self.owners.get(&id).copied()
+    }
+
     /// Whether `id` may listen beside those that do already.
     pub(super) fn may_listen(&self, id: SocketId) -> bool {
         let reuses_port = |id| self.owners.get(id).is_some_and(|owner| owner.reuse_port);
@@ -96,6 +97,7 @@ impl Bindings {
             return Ok(request.address);
         }
         let (socket, address) = self.bind_udp(&request)?;
+        let request = BindRequest { address, ..request };
         let binding = Binding {
             owners: HashMap::from([(id, request)]),
             listeners: HashSet::new(),
@@ -230,41 +232,22 @@ impl Bindings {
     }
 }
 
-/// How often an ephemeral port is asked for, should another process take it at once.
-const EPHEMERAL_ATTEMPTS: usize = 16;
-
 /// Reserves a UDP port that answers nobody.
 fn bind_udp(request: &BindRequest) -> Result<(StdUdpSocket, SocketAddr), Errno> {
-    let bound = if request.address.port() == 0 {
-        reserve_ephemeral(request)
-    } else {
-        reserve(request, request.address)
-    };
-    bound.map_err(|error| {
+    reserve(request).map_err(|error| {
         error
             .raw_os_error()
             .map_or(Errno::EADDRNOTAVAIL, Errno::from_raw)
     })
 }
 
-/// Lets the kernel choose a port, and reserves that by its number: only a port that was asked for
-/// survives the end of an association, see [`open`].
-fn reserve_ephemeral(request: &BindRequest) -> io::Result<(StdUdpSocket, SocketAddr)> {
-    let mut last = io::Error::from(Errno::EADDRINUSE);
-    for _ in 0..EPHEMERAL_ATTEMPTS {
-        let chosen = udp_socket(request, request.address)?.local_addr()?;
-        match reserve(request, chosen) {
-            Err(error) if error.kind() == io::ErrorKind::AddrInUse => last = error,
-            result => return result,
-        }
-    }
-    Err(last)
-}
-
 /// Binds, and connects the socket to itself: whoever else sends there gets ICMP port unreachable, and
 /// so ECONNREFUSED, as from a TCP port that nobody listens on.
-fn reserve(request: &BindRequest, address: SocketAddr) -> io::Result<(StdUdpSocket, SocketAddr)> {
-    let socket = udp_socket(request, address)?;
+fn reserve(request: &BindRequest) -> io::Result<(StdUdpSocket, SocketAddr)> {
+    let socket = new_udp(request)?;
+    socket.bind(&request.address.into())?;
+    let socket = StdUdpSocket::from(socket);
+    let address = socket.local_addr()?;
     if request.reuse_port {
         // Once a member of a group was connected, the kernel no longer spreads datagrams over it
         // (reuseport_has_conns). Servers that share a port listen right after bind(2).
@@ -284,24 +267,35 @@ fn reserve(request: &BindRequest, address: SocketAddr) -> io::Result<(StdUdpSock
     Ok((socket, address))
 }
 
-/// Lets a reserved socket hear everybody.
+/// A socket on a reserved port that hears everybody. It takes the place of the connected one, which
+/// connect(2) to AF_UNSPEC would not make whole again: for IPv6, the kernel keeps the peer's address
+/// and goes on dropping what comes from others. SO_REUSEADDR lets the two meet on the port for as long
+/// as this takes.
 ///
 /// # Errors
-/// As connect(2).
-pub(super) fn open(socket: &StdUdpSocket) -> io::Result<()> {
-    Ok(disconnect(socket.as_fd())?)
+/// As bind(2).
+pub(super) fn open(reserved: StdUdpSocket, request: &BindRequest) -> io::Result<StdUdpSocket> {
+    if reserved.peer_addr().is_err() {
+        return Ok(reserved);
+    }
+    SockRef::from(&reserved).set_reuse_address(true)?;
+    let socket = new_udp(request)?;
+    socket.set_reuse_address(true)?;
+    socket.bind(&request.address.into())?;
+    drop(reserved);
+    socket.set_reuse_address(false)?;
+    Ok(socket.into())
 }
 
-fn udp_socket(request: &BindRequest, address: SocketAddr) -> io::Result<StdUdpSocket> {
-    let socket = Socket::new(Domain::for_address(address), Type::DGRAM, None)?;
-    if address.is_ipv6() {
+fn new_udp(request: &BindRequest) -> io::Result<Socket> {
+    let socket = Socket::new(Domain::for_address(request.address), Type::DGRAM, None)?;
+    if request.address.is_ipv6() {
         socket.set_only_v6(request.v6_only)?;
     }
     if request.reuse_port {
         socket.set_reuse_port(true)?;
     }
-    socket.bind(&address.into())?;
-    Ok(socket.into())
+    Ok(socket)
 }
 
 #[cfg(test)]
@@ -356,6 +350,19 @@ mod tests {
             bindings.bind(SocketId(3), request(address, true)),
             Err(Errno::EADDRINUSE)
         );
+    }
+
+    #[test]
+    fn an_opened_port_hears_everybody_and_is_still_ones_own() {
+        for text in ["127.0.0.1:0", "[::]:0"] {
+            let request = request(text.parse().unwrap(), false);
+            let (reserved, address) = reserve(&request).unwrap();
+            let request = BindRequest { address, ..request };
+            let socket = open(reserved, &request).unwrap();
+            assert_eq!(socket.local_addr().unwrap(), address);
+            assert!(socket.peer_addr().is_err());
+            assert!(reserve(&request).is_err());
+        }
     }
 
     #[test]

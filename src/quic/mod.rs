@@ -44,7 +44,7 @@ use self::{
     link::Share,
     pool::{Key, Pool},
     preface::Preface,
-    server::Server,
+    server::{Server, ServerError},
     trust::Trust,
 };
 use crate::emul::{
@@ -205,7 +205,11 @@ impl Transport for Quic {
             (None, None) => return Err(Errno::EINVAL),
             (None, Some(socket)) => {
                 let _runtime = self.shared.handle.enter();
-                let server = Server::start(socket, &self.trust, &self.shared).map_err(|error| {
+                let request = binding.request(id).ok_or(Errno::EINVAL)?;
+                let open = bindings::open(socket, &request).map_err(ServerError::from);
+                let started =
+                    open.and_then(|socket| Server::start(socket, &self.trust, &self.shared));
+                let server = started.map_err(|error| {
                     tracing::error!("cannot listen: {error}");
                     Errno::EACCES
                 })?;

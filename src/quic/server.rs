@@ -17,7 +17,7 @@ use quinn::{
 };
 
 use super::{
-    Shared, bindings, code, config,
+    Shared, code, config,
     link::{Link, Share},
     preface::{LENGTH_BYTES, Preface},
     route,
@@ -61,7 +61,7 @@ pub(super) enum ServerError {
 }
 
 impl Server {
-    /// Starts to serve on a bound socket. To be called within the runtime.
+    /// Starts to serve on a bound socket that hears everybody. To be called within the runtime.
     ///
     /// # Errors
     /// No certificate to present, or a socket that lacks an option.
@@ -71,7 +71,6 @@ impl Server {
         shared: &Arc<Shared>,
     ) -> Result<Arc<Self>, ServerError> {
         let crypto = QuicServerConfig::try_from(trust.server_config()?)?;
-        bindings::open(&socket)?;
         let config = ServerConfig::with_crypto(Arc::new(crypto));
         // A restarted listener with the same identity knows the connections of its predecessor for
         // what they are, and resets them (RFC 9000 section 10.3).

@@ -27,6 +27,7 @@ use crate::emul::{
     setsockopt::Value,
     socket::{Socket, SocketId, State},
 };
+use crate::sys::socket::{INTERFACE_REQUEST_BYTES, ask_interface};
 
 /// A call that the filter traps.
 pub(super) struct TrappedCall {
@@ -77,7 +78,12 @@ pub(super) const CALLS: &[TrappedCall] = &[
     TrappedCall { number: libc::SYS_recvfrom, name: "recvfrom", when: When::Flag(3, libc::MSG_ERRQUEUE), arguments: &[Int, Pointer, Int, Hex, Pointer, Pointer], handler: error_queue },
     TrappedCall { number: libc::SYS_recvmsg, name: "recvmsg", when: When::Flag(2, libc::MSG_ERRQUEUE), arguments: &[Int, Pointer, Hex], handler: error_queue },
     TrappedCall { number: libc::SYS_recvmmsg, name: "recvmmsg", when: When::Flag(3, libc::MSG_ERRQUEUE), arguments: &[Int, Pointer, Int, Hex, Pointer], handler: error_queue },
+    TrappedCall { number: libc::SYS_ioctl, name: "ioctl", when: When::InterfaceRequest, arguments: &[Int, Hex, Pointer], handler: ioctl },
 ];
+
+/// SIOCGIFADDR, SIOCGIFDSTADDR, SIOCGIFBRDADDR, SIOCGIFNETMASK (linux/sockios.h): inet_ioctl answers them,
+/// AF_UNIX does not.
+pub(super) const INTERFACE_REQUESTS: &[u32] = &[0x8915, 0x8917, 0x8919, 0x891b];
 
 /// Why a call on a descriptor that is not in the table is continued.
 const FOREIGN: Outcome = Outcome::Native("not an emulated socket");
@@ -469,4 +475,16 @@ fn fast_open(supervisor: &Supervisor, call: &Call<'_>) -> Answer {
 /// MSG_ERRQUEUE asks for what IP_RECVERR collects, ip(7): nothing, ever. It never waits for it.
 fn error_queue(supervisor: &Supervisor, call: &Call<'_>) -> Answer {
     on_entry(supervisor, call, |_, _| Err(Errno::EAGAIN))
+}
+
+/// netdevice(7): asked of a socket of this process, which is in the same network namespace.
+fn ioctl(supervisor: &Supervisor, call: &Call<'_>) -> Answer {
+    on_entry(supervisor, call, |_, _| {
+        let at = call.pointer(2);
+        let mut request = [0; INTERFACE_REQUEST_BYTES];
+        request.copy_from_slice(&call.read(at, INTERFACE_REQUEST_BYTES)?);
+        ask_interface(call.int(1).cast_unsigned(), &mut request)?;
+        call.write(at, &request)?;
+        Ok(Outcome::Value(0))
+    })
 }

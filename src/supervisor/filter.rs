@@ -9,7 +9,7 @@ use seccompiler::{
     SeccompRule, TargetArch, sock_filter,
 };
 
-use super::calls::CALLS;
+use super::calls::{CALLS, INTERFACE_REQUESTS};
 use crate::emul::setsockopt::SOCKET_LEVEL;
 
 /// Opcodes of linux/bpf_common.h.
@@ -50,6 +50,8 @@ pub(super) enum When {
     InternetStream,
     /// getsockopt(2), setsockopt(2): the options that are emulated.
     EmulatedOption,
+    /// ioctl(2): the requests about interfaces that only an internet socket answers.
+    InterfaceRequest,
     /// This flag of send(2) or recv(2) is set. The flags are the argument of this number.
     Flag(u8, i32),
 }
@@ -127,6 +129,10 @@ fn arguments(when: When) -> Result<Vec<SeccompRule>, seccompiler::Error> {
         When::Always => Ok(Vec::new()),
         When::InternetStream => internet_stream(),
         When::EmulatedOption => emulated_option(),
+        When::InterfaceRequest => {
+            let one = |&request: &u32| rule(&[(1, SeccompCmpOp::Eq, request.into())]);
+            INTERFACE_REQUESTS.iter().map(one).collect()
+        }
         When::Flag(argument, flag) => {
             let flag = u64::from(flag.cast_unsigned());
             let set = SeccompCmpOp::MaskedEq(flag);

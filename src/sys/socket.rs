@@ -7,6 +7,7 @@ use std::{
 };
 
 use bytes::BytesMut;
+use nix::errno::Errno;
 
 use super::check;
 
@@ -89,22 +90,24 @@ pub(crate) fn readable_bytes(fd: BorrowedFd<'_>) -> nix::Result<usize> {
     Ok(usize::try_from(bytes).unwrap_or(0))
 }
 
-/// Dissolves the association that connect(2) made on a datagram socket.
+/// Bytes of a struct ifreq.
+pub(crate) const INTERFACE_REQUEST_BYTES: usize = mem::size_of::<libc::ifreq>();
+
+/// Asks for an address of an interface, netdevice(7): `number` is a request that reads and writes one
+/// struct ifreq.
 ///
 /// # Errors
-/// As connect(2) with AF_UNSPEC.
-pub(crate) fn disconnect(fd: BorrowedFd<'_>) -> nix::Result<()> {
-    // SAFETY: all-zero is a valid sockaddr of family AF_UNSPEC.
-    let unspecified: libc::sockaddr = unsafe { mem::zeroed() };
-    // SAFETY: the kernel reads the struct, which outlives the call.
-    check(libc::c_long::from(unsafe {
-        libc::connect(
-            fd.as_raw_fd(),
-            &raw const unspecified,
-            mem::size_of_val(&unspecified) as libc::socklen_t,
-        )
-    }))
-    .map(drop)
+/// As ioctl(2): ENODEV, EADDRNOTAVAIL.
+pub(crate) fn ask_interface(
+    number: u32,
+    request: &mut [u8; INTERFACE_REQUEST_BYTES],
+) -> nix::Result<()> {
+    let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::DGRAM, None)
+        .map_err(|error| Errno::from_raw(error.raw_os_error().unwrap_or(libc::EMFILE)))?;
+    // SAFETY: the request works on a struct ifreq, whose size `request` has; ioctl(2) copies bytes, so
+    // alignment does not matter.
+    let result = unsafe { libc::ioctl(socket.as_raw_fd(), number.into(), request.as_mut_ptr()) };
+    check(libc::c_long::from(result)).map(drop)
 }
 
 /// Sets an integer socket option that no library wraps.

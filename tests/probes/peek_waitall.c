@@ -1,4 +1,5 @@
 // MSG_PEEK with MSG_WAITALL waits for all of it.
+// gap: MSG_PEEK with MSG_WAITALL
 #include "probe.h"
 
 int main(void) {

@@ -1,5 +1,6 @@
 // The data calls on a socket that is bound or listens.
 // net: silent
+// gap: The errno of read and write on an unconnected socket
 #include "states.h"
 
 static void data_calls(struct specimen *s, enum state state) {

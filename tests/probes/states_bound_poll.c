@@ -1,5 +1,6 @@
 // What poll says of bound sockets and listeners, before and after shutdown.
 // net: silent
+// gap: Readiness after shutdown of what is not connected
 #include "states.h"
 
 static int how;

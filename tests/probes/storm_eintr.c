@@ -1,4 +1,5 @@
 // A signal every millisecond without SA_RESTART: only calls that wait may say EINTR.
+// gap: EINTR without SA_RESTART
 #include "probe.h"
 
 enum { ROUNDS = 150 };
