@@ -16,7 +16,7 @@ enum { PROCESSES = 2, SLOTS = 4, OBJECTS = 256, LINE = 512, CALM_MS = 4, END_MS 
 /* An open socket; copies made by dup share it. */
 struct object {
     int copies, port, own_port, peer_port;
-    int bound, listens, listened, connected, failed, shut_read, sent;
+    int bound, listens, connected, failed, shut_read, sent;
 };
 
 struct slot { int fd, object, last_port; };
@@ -102,7 +102,6 @@ static void do_listen(struct slot *s) {
     int r = listen(s->fd, 16);
     say_result(r);
     o->listens |= r == 0;
-    o->listened |= r == 0;
     refresh(s);
 }
 
@@ -147,7 +146,7 @@ static void do_accept(struct slot *s, struct slot *into) {
 static int data_agrees(struct slot *s) {
     struct object *o = object_in(s);
     refresh(s);
-    /* "The errno of read and write on an unconnected socket", "Sockets that are bound or listen" */
+    /* "The errno of read and write on an unconnected socket" */
     if (!o->connected || !o->peer_port)
         return 0;
     /* "The errno of read and write after a failure": a pending error is taken by another call, with another errno. */
@@ -187,8 +186,6 @@ static void do_recv(struct slot *s, int size, int flags) {
 
 static void do_shutdown(struct slot *s, int how) {
     struct object *o = object_in(s);
-    /* "Data that arrives after shutdown(SHUT_RD)": not either if the peer's socket is still waiting for accept, or
-     * will never be ours to hold back. */
     int r = shutdown(s->fd, how % 3);
     say_result(r);
     o->shut_read |= how % 3 != SHUT_WR;
@@ -286,17 +283,11 @@ static void look(void) {
         if (!o)
             continue;
         refresh(s);
-        /* "Sockets that are bound or listen": poll, before connect and after shutdown of a listener. */
-        if ((o->bound || o->own_port) && !o->connected && !o->listens)
-            continue;
-        if (o->listened && !o->listens)
-            continue;
         unsigned bits = poll_now(s->fd, 0);
         if (o->peer_port)
             o->failed = 0;
         out += sprintf(out, " %d.%d:%s", me, i, poll_names(bits));
-        /* "Sockets that are bound or listen": FIONREAD. */
-        if (o->connected && !o->listens && ioctl(s->fd, FIONREAD, &pending) == 0)
+        if (ioctl(s->fd, FIONREAD, &pending) == 0)
             out += sprintf(out, "(%d)", pending);
     }
 }
