@@ -1,4 +1,5 @@
 // shutdown() of a socket that was never connected fails, and yet is not without effect: then connect, or listen.
+// gap: shutdown before connect
 #include "probe.h"
 
 int main(void) {
