@@ -11,7 +11,7 @@
  * What differs for a known reason is left out here, each time with the heading of docs/limitations.md. */
 #include "../probes/probe.h"
 
-enum { PROCESSES = 2, SLOTS = 4, OBJECTS = 256, LINE = 512, CALM_MS = 4, END_MS = 30, PATIENCE_MS = 2500, ENOUGH = 30000 };
+enum { PROCESSES = 2, SLOTS = 4, OBJECTS = 256, LINE = 512, CALM_MS = 4, END_MS = 30, PATIENCE_MS = 1500, ENOUGH = 30000 };
 
 /* An open socket; copies made by dup share it. */
 struct object {
