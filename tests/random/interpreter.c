@@ -17,6 +17,10 @@ enum { PROCESSES = 2, SLOTS = 4, OBJECTS = 256, LINE = 512, CALM_MS = 4, END_MS 
 struct object {
     int copies, port, own_port, peer_port;
     int bound, listens, connected, failed, shut_read, sent;
+    /* What poll says of it differs until it connects or listens again. */
+    int spent;
+    /* It was written to after the peer had closed. */
+    int broken;
 };
 
 struct slot { int fd, object, last_port; };
@@ -99,9 +103,13 @@ static void do_bind(struct slot *s, int port) {
 
 static void do_listen(struct slot *s) {
     struct object *o = object_in(s);
+    /* "epoll after a failed non-blocking connect": copies keep the old socket. */
+    if (o->spent && o->copies > 1)
+        return say("skipped");
     int r = listen(s->fd, 16);
     say_result(r);
     o->listens |= r == 0;
+    o->spent &= r != 0;
     refresh(s);
 }
 
@@ -112,7 +120,7 @@ static void do_connect(struct slot *s, int port, int wait) {
     if (!port || port == o->own_port)
         return say("skipped");
     /* "epoll after a failed non-blocking connect": copies keep the old socket. */
-    if (o->failed && o->copies > 1)
+    if ((o->failed || o->spent) && o->copies > 1)
         return say("skipped");
     int flags = fcntl(s->fd, F_GETFL);
     if (wait)
@@ -122,8 +130,14 @@ static void do_connect(struct slot *s, int port, int wait) {
     fcntl(s->fd, F_SETFL, flags);
     errno = e;
     say_result(r);
-    if (r == 0 || e == EINPROGRESS || e == EISCONN)
+    if (r == 0 || e == EINPROGRESS || e == EISCONN) {
         o->connected = 1;
+        o->spent = 0;
+    } else if (e == ECONNREFUSED || e == ECONNRESET || e == ECONNABORTED || e == EPIPE) {
+        /* "epoll after a failed non-blocking connect": the old socket stays hung up until the next attempt. */
+        o->failed = 0;
+        o->spent = 1;
+    }
     if (e == EINPROGRESS)
         o->failed = 1; /* perhaps: corrected when it turns out to be connected */
     refresh(s);
@@ -168,6 +182,7 @@ static void do_send(struct slot *s, int size) {
         bytes[i] = (char)('a' + (o->sent + i) % 23);
     ssize_t n = send(s->fd, bytes, (size_t)size, MSG_NOSIGNAL | MSG_DONTWAIT);
     say_result(n);
+    o->broken |= !peer;
     o->sent += n > 0 ? (int)n : 0;
 }
 
@@ -186,11 +201,18 @@ static void do_recv(struct slot *s, int size, int flags) {
 
 static void do_shutdown(struct slot *s, int how) {
     struct object *o = object_in(s);
+    refresh(s);
+    /* "shutdown before connect" */
+    if (!o->listens && !o->peer_port)
+        return say("skipped");
     int r = shutdown(s->fd, how % 3);
     say_result(r);
     o->shut_read |= how % 3 != SHUT_WR;
-    if (o->listens && how % 3 != SHUT_WR && r == 0)
+    if (o->listens && how % 3 != SHUT_WR && r == 0) {
         o->listens = 0;
+        /* "Readiness after shutdown of what is not connected" */
+        o->spent = 1;
+    }
 }
 
 static void do_close(struct slot *s) {
@@ -264,6 +286,9 @@ static void operate(const char *op, int n, int a, int b, int c) {
         return do_close(s);
     if (!strcmp(op, "dup"))
         return do_dup(s, slot(me, a));
+    /* "The errno of read and write after a failure" */
+    if (!strcmp(op, "error") && object_in(s)->broken)
+        return say("skipped");
     if (!strcmp(op, "error"))
         return say(errno_name(so_error(s->fd)));
     if (!strcmp(op, "names")) {
@@ -284,8 +309,13 @@ static void look(void) {
             continue;
         refresh(s);
         unsigned bits = poll_now(s->fd, 0);
+        /* "The errno of read and write after a failure": EPIPE is no error of the pair. */
+        if (o->broken)
+            bits &= ~(unsigned)POLLERR;
         if (o->peer_port)
             o->failed = 0;
+        if (o->spent)
+            continue;
         out += sprintf(out, " %d.%d:%s", me, i, poll_names(bits));
         if (ioctl(s->fd, FIONREAD, &pending) == 0)
             out += sprintf(out, "(%d)", pending);

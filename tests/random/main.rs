@@ -26,7 +26,7 @@ const LIMIT: Duration = Duration::from_secs(300);
 const SEED: u64 = 1;
 
 /// Shrinking ends after so many milliseconds with what it has.
-const SHRINK_MS: u32 = 120_000;
+const SHRINK_MS: u32 = 40_000;
 
 /// A place to run programs in.
 struct Bench {
