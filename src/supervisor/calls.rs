@@ -363,7 +363,10 @@ fn shutdown(supervisor: &Supervisor, call: &Call<'_>) -> Answer {
         let answer = emul::shutdown::shutdown(&mut entry.socket, id, how, supervisor.transport());
         let now = entry.socket.state;
         match before {
-            State::Idle if matches!(entry.end, End::Alone) => {
+            State::Idle
+                if matches!(entry.end, End::Alone)
+                    && answer.as_ref().err() == Some(&Errno::ENOTCONN) =>
+            {
                 pair::shut_down(end.as_fd(), how);
                 entry.marked = true;
             }
