@@ -11,6 +11,7 @@ use std::{
     time::Duration,
 };
 
+use nix::errno::Errno;
 use quinn::{
     Endpoint, EndpointConfig, Incoming, RecvStream, SendStream, ServerConfig, TokioRuntime,
     crypto::rustls::QuicServerConfig,
@@ -24,10 +25,17 @@ use super::{
     trust::Trust,
     udp::UdpSocket,
 };
-use crate::emul::{address::canonical, socket::SocketId};
+use crate::emul::{
+    address::canonical,
+    socket::SocketId,
+    transport::{BridgedEnd, Events},
+};
 
 /// How long a stream may take to say who connects. It comes in one packet.
 const PREFACE_TIMEOUT: Duration = Duration::from_secs(10);
+/// How often a full queue is tried again: often at first, for a burst is soon accepted.
+const SHORTEST_PAUSE: Duration = Duration::from_millis(1);
+const LONGEST_PAUSE: Duration = Duration::from_millis(32);
 
 /// A port with listeners, or with connections that were accepted while there were some.
 #[derive(Debug)]
@@ -39,6 +47,8 @@ pub(super) struct Server {
     config: ServerConfig,
     idle_timeout: Duration,
     state: Mutex<State>,
+    /// Held by the connection that waits for a place in a full queue, so that those behind it keep their order.
+    door: tokio::sync::Mutex<()>,
 }
 
 #[derive(Debug, Default)]
@@ -95,6 +105,7 @@ impl Server {
             config,
             idle_timeout,
             state: Mutex::default(),
+            door: tokio::sync::Mutex::default(),
         });
         shared
             .handle
@@ -245,13 +256,58 @@ impl Server {
         let Some((local, peer)) = self.addresses(&share, preface) else {
             return refuse(send, recv);
         };
-        let accepted = self
-            .next_listener()
-            .and_then(|listener| shared.events.incoming(listener, local, peer));
+        let accepted = tokio::select! {
+            biased;
+            accepted = self.enter(local, peer, &*shared.events) => accepted,
+            // Or the dead would pile up before a program that does not accept.
+            _ = share.connection.closed() => return,
+        };
         match accepted {
-            Some((id, end)) => shared.bridge(id, end, share, send, recv).await,
-            None => refuse(send, recv),
+            Ok((id, end)) => shared.bridge(id, end, share, send, recv).await,
+            Err(_) => refuse(send, recv),
         }
+    }
+
+    /// Hands a connection to a listener. It waits while all queues are full, as a client does whose SYN
+    /// is left unanswered.
+    async fn enter(
+        &self,
+        local: SocketAddr,
+        peer: SocketAddr,
+        events: &dyn Events,
+    ) -> Result<(SocketId, BridgedEnd), Errno> {
+        let _turn = self.door.lock().await;
+        let mut pause = SHORTEST_PAUSE;
+        loop {
+            match self.knock(local, peer, events) {
+                Err(Errno::EAGAIN) => {}
+                result => return result,
+            }
+            tokio::time::sleep(pause).await;
+            pause = (2 * pause).min(LONGEST_PAUSE);
+        }
+    }
+
+    /// Tries each listener once, beginning with the one whose turn it is.
+    fn knock(
+        &self,
+        local: SocketAddr,
+        peer: SocketAddr,
+        events: &dyn Events,
+    ) -> Result<(SocketId, BridgedEnd), Errno> {
+        let count = self.state().listeners.len();
+        for _ in 0..count {
+            let listener = self.next_listener().ok_or(Errno::ECONNREFUSED)?;
+            match events.incoming(listener, local, peer) {
+                Err(Errno::EAGAIN) => {}
+                result => return result,
+            }
+        }
+        Err(if count == 0 {
+            Errno::ECONNREFUSED
+        } else {
+            Errno::EAGAIN
+        })
     }
 
     /// Both addresses of a connection, as TCP would have them.

@@ -1,5 +1,6 @@
 //! Ten thousand connections open at once.
 
+use crate::common::wait_until;
 use crate::pair::{Pair, Stats};
 use crate::usage::Usage;
 
@@ -175,5 +176,30 @@ fn client_killed() {
     rounds.assert_flat();
     // The new client works.
     pair.client.count("short 1 1000");
+    pair.finish();
+}
+
+#[test]
+fn more_than_the_queue_holds() {
+    let mut pair = Pair::start();
+    pair.server.ask("pause");
+    let before = pair.stats();
+    pair.client.order(&format!("open {CONNECTIONS}"));
+    let room: usize = std::fs::read_to_string("/proc/sys/net/core/somaxconn")
+        .ok()
+        .and_then(|text| text.trim().parse().ok())
+        .expect("net.core.somaxconn");
+    // The server asks for a backlog of 4,096; natively the next 256 wait for an answer to their SYN.
+    let more = room.min(4096) + 100;
+    wait_until("more connections than the queue holds", || {
+        pair.client.usage().descriptors > more
+    });
+    pair.server.ask("resume");
+    assert_eq!(pair.client.answer(), format!("done {CONNECTIONS}"));
+    assert_eq!(pair.client.count("exchange 1000"), CONNECTIONS);
+    assert_eq!(pair.client.count("close"), CONNECTIONS);
+    let after = pair.wait_empty();
+    assert_eq!(after.answered - before.answered, CONNECTIONS);
+    print("queue overrun", pair.wait_rest());
     pair.finish();
 }
