@@ -194,7 +194,8 @@ impl Pool {
     fn client_config(&self, peer: SocketAddr, route: &Route) -> Result<ClientConfig, ConfigError> {
         let crypto = QuicClientConfig::try_from(self.trust.client_config(peer)?)?;
         let mut config = ClientConfig::new(Arc::new(crypto));
-        config.transport_config(config::transport(route.mtu, self.idle_timeout));
+        let transport = config::transport(route.mtu, self.idle_timeout, config::NO_STREAMS);
+        config.transport_config(transport);
         Ok(config)
     }
 

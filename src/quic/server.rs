@@ -13,7 +13,7 @@ use std::{
 
 use nix::errno::Errno;
 use quinn::{
-    Endpoint, EndpointConfig, Incoming, RecvStream, SendStream, ServerConfig, TokioRuntime,
+    Endpoint, EndpointConfig, Incoming, RecvStream, SendStream, ServerConfig, TokioRuntime, VarInt,
     crypto::rustls::QuicServerConfig,
 };
 
@@ -202,7 +202,8 @@ impl Server {
         let client = incoming.remote_address();
         let mut config = self.config.clone();
         let mtu = route::find(canonical(client), None).map_or(0, |route| route.mtu);
-        config.transport_config(config::transport(mtu, self.idle_timeout));
+        let transport = config::transport(mtu, self.idle_timeout, config::FIRST_STREAMS);
+        config.transport_config(transport);
         let connected = match incoming.accept_with(Arc::new(config)) {
             Ok(connecting) => connecting.await,
             Err(error) => Err(error),
@@ -218,11 +219,17 @@ impl Server {
         if !self.keep(&link) {
             return say_go_away(link).await;
         }
+        let mut allowed = config::FIRST_STREAMS;
         while let Ok((send, recv)) = link.connection.accept_bi().await {
             let Some(share) = link.share() else {
                 refuse(send, recv);
                 continue;
             };
+            if allowed < config::MAX_STREAMS && link.streams() > allowed as usize / 2 {
+                allowed *= 2;
+                let more = VarInt::from_u32(allowed);
+                link.connection.set_max_concurrent_bi_streams(more);
+            }
             tokio::spawn(Arc::clone(&self).open(share, send, recv, Arc::clone(&shared)));
         }
         self.state()
