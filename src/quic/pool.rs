@@ -141,6 +141,10 @@ impl Pool {
 
     async fn handshake(&self, key: Key) -> Result<Arc<Link>, Refusal> {
         let route = route::find(key.peer, Some(key.source))?;
+        if let Some(errno) = route.probe() {
+            tracing::info!(peer = %key.peer, %errno, "no QUIC connection");
+            return Err(errno.into());
+        }
         let config = self
             .client_config(key.peer, &route)
             .map_err(|error| Refusal {
