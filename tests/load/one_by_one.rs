@@ -2,11 +2,13 @@
 
 use std::time::Instant;
 
+use crate::common::net::free_port;
 use crate::pair::Pair;
 use crate::usage::Usage;
 
 /// Short connections where the environment does not say otherwise.
 const SHORT: usize = 20_000;
+const REFUSED: usize = 20_000;
 const UNUSED: usize = 20_000;
 /// Each is a QUIC endpoint made and ended.
 const LISTENERS: usize = 4_000;
@@ -104,6 +106,16 @@ fn server_closes_first() {
     });
     let after = pair.stats();
     assert_eq!(after.answered - before.answered, total);
+    pair.finish();
+}
+
+#[test]
+fn refused() {
+    let mut pair = Pair::start();
+    let port = free_port();
+    run(&mut pair, scaled(REFUSED), |count| {
+        format!("refused {count} {port}")
+    });
     pair.finish();
 }
 
