@@ -179,21 +179,24 @@ fn client_killed() {
     pair.finish();
 }
 
-#[test]
-fn more_than_the_queue_holds() {
-    let mut pair = Pair::start();
+/// Lets a client open 10,000 connections to a server that does not accept them, until its queue is full.
+fn overrun(pair: &mut Pair) {
     pair.server.ask("pause");
-    let before = pair.stats();
     pair.client.order(&format!("open {CONNECTIONS}"));
-    let room: usize = std::fs::read_to_string("/proc/sys/net/core/somaxconn")
-        .ok()
-        .and_then(|text| text.trim().parse().ok())
-        .expect("net.core.somaxconn");
+    let somaxconn = std::fs::read_to_string("/proc/sys/net/core/somaxconn");
+    let somaxconn: Option<usize> = somaxconn.ok().and_then(|text| text.trim().parse().ok());
     // The server asks for a backlog of 4,096; natively the next 256 wait for an answer to their SYN.
-    let more = room.min(4096) + 100;
+    let more = somaxconn.expect("net.core.somaxconn").min(4096) + 100;
     wait_until("more connections than the queue holds", || {
         pair.client.usage().descriptors > more
     });
+}
+
+#[test]
+fn more_than_the_queue_holds() {
+    let mut pair = Pair::start();
+    let before = pair.stats();
+    overrun(&mut pair);
     pair.server.ask("resume");
     assert_eq!(pair.client.answer(), format!("done {CONNECTIONS}"));
     assert_eq!(pair.client.count("exchange 1000"), CONNECTIONS);
@@ -201,5 +204,18 @@ fn more_than_the_queue_holds() {
     let after = pair.wait_empty();
     assert_eq!(after.answered - before.answered, CONNECTIONS);
     print("queue overrun", pair.wait_rest());
+    pair.finish();
+}
+
+#[test]
+fn killed_before_a_full_queue() {
+    let mut pair = Pair::start();
+    overrun(&mut pair);
+    pair.replace_client();
+    pair.server.ask("resume");
+    // Behind those that the killed client has left in the queue.
+    assert_eq!(pair.client.count("short 1 1000"), 1);
+    pair.wait_empty();
+    print("killed, queue full", pair.wait_rest());
     pair.finish();
 }

@@ -5,6 +5,7 @@ use std::process::Command;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use nix::sys::resource::{Resource, getrlimit};
+use nix::sys::signal::Signal;
 use nix::unistd::Pid;
 
 use crate::common::{
@@ -83,10 +84,14 @@ impl Program {
         Usage::of(self.measured)
     }
 
-    /// Kills it outright and waits for its end.
+    /// Kills it outright and waits for its end, and for its supervisor's.
     fn kill(self) {
-        self.running.signal(nix::sys::signal::Signal::SIGKILL);
+        self.running.signal(Signal::SIGKILL);
         self.running.finish();
+        wait_until("the supervisor of a killed program to end", || {
+            // Whoever inherits it may be slow to collect it.
+            running::process_state(self.measured).is_none_or(|state| state == 'Z')
+        });
     }
 
     fn finish(self) {
