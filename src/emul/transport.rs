@@ -146,14 +146,16 @@ pub(crate) trait Events: Send + Sync {
     /// The attempt has failed.
     fn failed(&self, id: SocketId, error: Errno);
 
-    /// A connection for `listener`. Returns its id and our end of its pair, unless nobody listens
-    /// or no more can wait.
+    /// A connection for `listener`. Returns its id and our end of its pair.
+    ///
+    /// # Errors
+    /// EAGAIN: as many wait as the backlog allows. Others: nobody listens, or there is no socket for it.
     fn incoming(
         &self,
         listener: SocketId,
         local: SocketAddr,
         peer: SocketAddr,
-    ) -> Option<(SocketId, BridgedEnd)>;
+    ) -> Result<(SocketId, BridgedEnd), Errno>;
 
     /// Our end has hung up: has the program closed, and how is the peer to see it?
     fn closing(&self, id: SocketId) -> Closing;

@@ -25,8 +25,13 @@ const JUMBO_MTU: u32 = 9_000;
 const STREAM_WINDOW: u32 = 4 << 20;
 /// Unacknowledged bytes of a whole QUIC connection that are kept for retransmission.
 const SEND_WINDOW: u64 = 64 << 20;
-/// TCP connections that may be open at once on one QUIC connection.
-const MAX_STREAMS: u32 = 1 << 14;
+/// TCP connections that may be open at once on one QUIC connection. quinn makes a place for each that
+/// is allowed, 70 bytes, so few are at first, and more when half of them are in use.
+pub(super) const MAX_STREAMS: u32 = 1 << 14;
+/// See above. Enough that few clients ever wait a round trip for more.
+pub(super) const FIRST_STREAMS: u32 = 1 << 8;
+/// A server opens no streams but for control.
+pub(super) const NO_STREAMS: u32 = 0;
 /// Control streams a peer may open; one is used at a time.
 const MAX_CONTROL_STREAMS: u32 = 4;
 /// Least interval between keep-alives: NATs forget UDP flows after 30 s (RFC 4787 section 4.3 asks for
@@ -46,8 +51,13 @@ pub(super) const OVERHEAD: u16 = 1 + 8 + 4 + 12 + 16;
 /// weak; Cubic (RFC 9438) is what Linux uses for TCP.
 pub(super) const CONGESTION: &str = "cubic";
 
-/// The parameters for a path whose first link has this MTU (bytes of an IP packet).
-pub(super) fn transport(link_mtu: u32, idle_timeout: Duration) -> Arc<TransportConfig> {
+/// The parameters for a path whose first link has this MTU (bytes of an IP packet), and where the peer
+/// may open so many streams at first.
+pub(super) fn transport(
+    link_mtu: u32,
+    idle_timeout: Duration,
+    streams: u32,
+) -> Arc<TransportConfig> {
     let (initial, upper) = match link_mtu {
         LOOPBACK_MTU.. => (LOOPBACK_PAYLOAD, LOOPBACK_PAYLOAD),
         JUMBO_MTU.. => (MINIMUM_PAYLOAD, JUMBO_PAYLOAD),
@@ -67,7 +77,7 @@ pub(super) fn transport(link_mtu: u32, idle_timeout: Duration) -> Arc<TransportC
         // Unlimited: one stalled reader must never stall another stream.
         .receive_window(VarInt::MAX)
         .send_window(SEND_WINDOW)
-        .max_concurrent_bidi_streams(VarInt::from_u32(MAX_STREAMS))
+        .max_concurrent_bidi_streams(VarInt::from_u32(streams))
         .max_concurrent_uni_streams(VarInt::from_u32(MAX_CONTROL_STREAMS))
         .datagram_receive_buffer_size(None)
         .max_idle_timeout(IdleTimeout::try_from(idle_timeout).ok())
@@ -84,6 +94,6 @@ mod tests {
         for seconds in [1, 300, 1 << 31] {
             assert!(IdleTimeout::try_from(Duration::from_secs(seconds)).is_ok());
         }
-        transport(1500, Duration::from_secs(1));
+        transport(1500, Duration::from_secs(1), NO_STREAMS);
     }
 }

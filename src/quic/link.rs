@@ -68,9 +68,14 @@ impl Link {
         !std::mem::replace(&mut *self.retired(), true)
     }
 
-    /// Whether streams are in use.
+    /// How many streams are in use.
+    pub(super) fn streams(&self) -> usize {
+        *self.streams.borrow()
+    }
+
+    /// Whether any is.
     pub(super) fn is_used(&self) -> bool {
-        *self.streams.borrow() > 0
+        self.streams() > 0
     }
 
     /// Retires the link if no stream is on it. Decided under the lock that [`Self::share`] takes.

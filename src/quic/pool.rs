@@ -141,6 +141,10 @@ impl Pool {
 
     async fn handshake(&self, key: Key) -> Result<Arc<Link>, Refusal> {
         let route = route::find(key.peer, Some(key.source))?;
+        if let Some(errno) = route.probe() {
+            tracing::info!(peer = %key.peer, %errno, "no QUIC connection");
+            return Err(errno.into());
+        }
         let config = self
             .client_config(key.peer, &route)
             .map_err(|error| Refusal {
@@ -194,7 +198,8 @@ impl Pool {
     fn client_config(&self, peer: SocketAddr, route: &Route) -> Result<ClientConfig, ConfigError> {
         let crypto = QuicClientConfig::try_from(self.trust.client_config(peer)?)?;
         let mut config = ClientConfig::new(Arc::new(crypto));
-        config.transport_config(config::transport(route.mtu, self.idle_timeout));
+        let transport = config::transport(route.mtu, self.idle_timeout, config::NO_STREAMS);
+        config.transport_config(transport);
         Ok(config)
     }
 

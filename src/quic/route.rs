@@ -61,8 +61,17 @@ pub(super) fn find(peer: SocketAddr, source: Option<SocketAddr>) -> Result<Route
 }
 
 impl Route {
+    /// Asks the peer's host whether the port is closed, with an empty datagram, which a QUIC endpoint
+    /// ignores. A port of this host has answered when send(2) returns, so that no handshake need begin
+    /// that would be abandoned. Other answers are for [`Self::refusal`].
+    pub(super) fn probe(&self) -> Option<Errno> {
+        let sent = self.probe.send_with_flags(&[], libc::MSG_DONTWAIT);
+        let error = sent.err().or_else(|| self.probe.take_error().ok()?)?;
+        icmp_errno(error.raw_os_error())
+    }
+
     /// Waits until the peer's host, or one on the way, says that the port is closed or out of reach
-    /// (ICMP, RFC 1122 section 4.1.3.3). The probe is an empty datagram, which a QUIC endpoint ignores.
+    /// (ICMP, RFC 1122 section 4.1.3.3). The first probe has been sent.
     pub(super) async fn refusal(self) -> Errno {
         match self.wait_for_refusal().await {
             Ok(errno) => errno,
@@ -78,12 +87,6 @@ impl Route {
         let probe = UdpSocket::from_std(self.probe.into())?;
         let mut pause = FIRST_PAUSE;
         loop {
-            // Through the socket itself: the runtime does not know yet that it is writable. A failure
-            // to send is that of an earlier probe, or of a full queue, where the next one counts.
-            let sent = SockRef::from(&probe).send(&[]);
-            if let Some(errno) = icmp_errno(sent.err().and_then(|error| error.raw_os_error())) {
-                return Ok(errno);
-            }
             tokio::select! {
                 ready = probe.ready(Interest::ERROR) => {
                     ready?;
@@ -93,6 +96,12 @@ impl Route {
                     }
                 }
                 () = tokio::time::sleep(pause) => {}
+            }
+            // Through the socket itself: the runtime does not know that it is writable. A failure to
+            // send is that of an earlier probe, or of a full queue, where the next one counts.
+            let sent = SockRef::from(&probe).send(&[]);
+            if let Some(errno) = icmp_errno(sent.err().and_then(|error| error.raw_os_error())) {
+                return Ok(errno);
             }
             pause = (pause * 2).min(LAST_PAUSE);
         }
@@ -138,9 +147,9 @@ mod tests {
         let closed = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
         let peer = closed.local_addr().unwrap();
         drop(closed);
-        assert_eq!(
-            find(peer, None).unwrap().refusal().await,
-            Errno::ECONNREFUSED
-        );
+        let route = find(peer, None).unwrap();
+        assert_eq!(route.probe(), Some(Errno::ECONNREFUSED));
+        // It is told once: the next probe, a second later, finds out again.
+        assert_eq!(route.refusal().await, Errno::ECONNREFUSED);
     }
 }

@@ -11,8 +11,9 @@ use std::{
     time::Duration,
 };
 
+use nix::errno::Errno;
 use quinn::{
-    Endpoint, EndpointConfig, Incoming, RecvStream, SendStream, ServerConfig, TokioRuntime,
+    Endpoint, EndpointConfig, Incoming, RecvStream, SendStream, ServerConfig, TokioRuntime, VarInt,
     crypto::rustls::QuicServerConfig,
 };
 
@@ -24,10 +25,17 @@ use super::{
     trust::Trust,
     udp::UdpSocket,
 };
-use crate::emul::{address::canonical, socket::SocketId};
+use crate::emul::{
+    address::canonical,
+    socket::SocketId,
+    transport::{BridgedEnd, Events},
+};
 
 /// How long a stream may take to say who connects. It comes in one packet.
 const PREFACE_TIMEOUT: Duration = Duration::from_secs(10);
+/// How often a full queue is tried again: often at first, for a burst is soon accepted.
+const SHORTEST_PAUSE: Duration = Duration::from_millis(1);
+const LONGEST_PAUSE: Duration = Duration::from_millis(32);
 
 /// A port with listeners, or with connections that were accepted while there were some.
 #[derive(Debug)]
@@ -39,6 +47,8 @@ pub(super) struct Server {
     config: ServerConfig,
     idle_timeout: Duration,
     state: Mutex<State>,
+    /// Held by the connection that waits for a place in a full queue, so that those behind it keep their order.
+    door: tokio::sync::Mutex<()>,
 }
 
 #[derive(Debug, Default)]
@@ -95,6 +105,7 @@ impl Server {
             config,
             idle_timeout,
             state: Mutex::default(),
+            door: tokio::sync::Mutex::default(),
         });
         shared
             .handle
@@ -196,7 +207,8 @@ impl Server {
         let client = incoming.remote_address();
         let mut config = self.config.clone();
         let mtu = route::find(canonical(client), None).map_or(0, |route| route.mtu);
-        config.transport_config(config::transport(mtu, self.idle_timeout));
+        let transport = config::transport(mtu, self.idle_timeout, config::FIRST_STREAMS);
+        config.transport_config(transport);
         let connected = match incoming.accept_with(Arc::new(config)) {
             Ok(connecting) => connecting.await,
             Err(error) => Err(error),
@@ -212,11 +224,17 @@ impl Server {
         if !self.keep(&link) {
             return say_go_away(link).await;
         }
+        let mut allowed = config::FIRST_STREAMS;
         while let Ok((send, recv)) = link.connection.accept_bi().await {
             let Some(share) = link.share() else {
                 refuse(send, recv);
                 continue;
             };
+            if allowed < config::MAX_STREAMS && link.streams() > allowed as usize / 2 {
+                allowed *= 2;
+                let more = VarInt::from_u32(allowed);
+                link.connection.set_max_concurrent_bi_streams(more);
+            }
             tokio::spawn(Arc::clone(&self).open(share, send, recv, Arc::clone(&shared)));
         }
         self.state()
@@ -250,13 +268,58 @@ impl Server {
         let Some((local, peer)) = self.addresses(&share, preface) else {
             return refuse(send, recv);
         };
-        let accepted = self
-            .next_listener()
-            .and_then(|listener| shared.events.incoming(listener, local, peer));
+        let accepted = tokio::select! {
+            biased;
+            accepted = self.enter(local, peer, &*shared.events) => accepted,
+            // Or the dead would pile up before a program that does not accept.
+            _ = share.connection.closed() => return,
+        };
         match accepted {
-            Some((id, end)) => shared.bridge(id, end, share, send, recv).await,
-            None => refuse(send, recv),
+            Ok((id, end)) => shared.bridge(id, end, share, send, recv).await,
+            Err(_) => refuse(send, recv),
         }
+    }
+
+    /// Hands a connection to a listener. It waits while all queues are full, as a client does whose SYN
+    /// is left unanswered.
+    async fn enter(
+        &self,
+        local: SocketAddr,
+        peer: SocketAddr,
+        events: &dyn Events,
+    ) -> Result<(SocketId, BridgedEnd), Errno> {
+        let _turn = self.door.lock().await;
+        let mut pause = SHORTEST_PAUSE;
+        loop {
+            match self.knock(local, peer, events) {
+                Err(Errno::EAGAIN) => {}
+                result => return result,
+            }
+            tokio::time::sleep(pause).await;
+            pause = (2 * pause).min(LONGEST_PAUSE);
+        }
+    }
+
+    /// Tries each listener once, beginning with the one whose turn it is.
+    fn knock(
+        &self,
+        local: SocketAddr,
+        peer: SocketAddr,
+        events: &dyn Events,
+    ) -> Result<(SocketId, BridgedEnd), Errno> {
+        let count = self.state().listeners.len();
+        for _ in 0..count {
+            let listener = self.next_listener().ok_or(Errno::ECONNREFUSED)?;
+            match events.incoming(listener, local, peer) {
+                Err(Errno::EAGAIN) => {}
+                result => return result,
+            }
+        }
+        Err(if count == 0 {
+            Errno::ECONNREFUSED
+        } else {
+            Errno::EAGAIN
+        })
     }
 
     /// Both addresses of a connection, as TCP would have them.

@@ -105,19 +105,19 @@ impl Events for Supervisor {
         listener: SocketId,
         local: SocketAddr,
         peer: SocketAddr,
-    ) -> Option<(SocketId, BridgedEnd)> {
+    ) -> Result<(SocketId, BridgedEnd), Errno> {
         let mut table = self.table();
         let ours = table
             .knock(listener)
             .inspect_err(|error| match error {
-                Errno::EAGAIN | Errno::ECONNREFUSED => {
-                    tracing::debug!(?listener, %error, "a connection was turned away");
+                Errno::EAGAIN => {}
+                Errno::ECONNREFUSED => {
+                    tracing::debug!(?listener, "a connection was turned away");
                 }
                 _ => tracing::error!(%error, "no socketpair for a new connection, which is refused; raise the limit of open files (ulimit -n)"),
-            })
-            .ok()?;
-        let connection = identity(&ours)?;
-        let listening = &table.get(listener)?.socket;
+            })?;
+        let connection = identity(&ours).ok_or(Errno::ENOBUFS)?;
+        let listening = &table.get(listener).ok_or(Errno::ECONNREFUSED)?.socket;
         let family = listening.family;
         let peer = address::in_family(peer, family);
         let socket = listening.accepted(address::in_family(local, family), peer);
@@ -126,7 +126,7 @@ impl Events for Supervisor {
         table.insert(connection, Entry::new(socket, end, None));
         table.enqueue(listener, Waiting { connection, peer });
         self.serve_waiting(&mut table, listener);
-        Some((connection, BridgedEnd { fd: ours, seal }))
+        Ok((connection, BridgedEnd { fd: ours, seal }))
     }
 
     fn closing(&self, id: SocketId) -> Closing {

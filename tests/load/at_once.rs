@@ -1,0 +1,221 @@
+//! Ten thousand connections open at once.
+
+use crate::common::wait_until;
+use crate::pair::{Pair, Stats};
+use crate::usage::Usage;
+
+const CONNECTIONS: usize = 10_000;
+
+/// Where the ways to end them are tried.
+const SOME: usize = 5_000;
+
+/// As many can wait for accept(2) in any listener's queue, natively and wrapped.
+const UNACCEPTED: usize = 900;
+
+/// Rounds of thousands of connections, and of hundreds.
+const ROUNDS: usize = 4;
+const SMALL_ROUNDS: usize = 12;
+
+/// Growth of a supervisor's memory that is no leak, KiB: a table of 10,000 sockets may grow once, by 5 MiB.
+const MARGIN: u64 = 8 << 10;
+
+/// What both sides use after each of several equal rounds. The first one fills tables and pools that stay, so it says
+/// nothing about a leak; that later ones need no more does.
+#[derive(Default)]
+struct Rounds(Vec<[Usage; 2]>);
+
+impl Rounds {
+    fn note(&mut self, what: &str, usage: [Usage; 2]) {
+        print(what, usage);
+        self.0.push(usage);
+    }
+
+    /// The memory after the last round against that after the first half of them.
+    fn assert_flat(&self) {
+        for side in 0..2 {
+            let memory: Vec<_> = self.0.iter().map(|both| both[side].memory).collect();
+            let (early, late) = memory.split_at(memory.len() / 2);
+            let (early, last) = (early.iter().max(), late.last());
+            let (early, last) = (*early.expect("rounds"), *last.expect("rounds"));
+            assert!(
+                last <= early + MARGIN,
+                "memory of side {side} grows with each round: {memory:?} KiB"
+            );
+        }
+    }
+}
+
+fn print(what: &str, [server, client]: [Usage; 2]) {
+    println!("{what:24} server {server}   client {client}");
+}
+
+fn per_connection(pair: &Pair, count: usize, before: [Usage; 2]) {
+    let now = pair.usage();
+    for (side, (now, before)) in now.iter().zip(before).enumerate() {
+        let opened = now.descriptors.saturating_sub(before.descriptors);
+        // Or another process is measured than the one that carries them.
+        assert!(
+            opened >= count,
+            "side {side} has only {opened} descriptors more"
+        );
+        let bytes = now.memory.saturating_sub(before.memory) * 1024 / count as u64;
+        println!("{bytes} bytes of memory for each connection on side {side}");
+    }
+}
+
+/// Opens, exchanges and closes; returns what the server saw.
+fn round(pair: &mut Pair, count: usize, close: &str) -> Stats {
+    let (before, usage) = (pair.stats(), pair.usage());
+    assert_eq!(pair.client.count(&format!("open {count}")), count);
+    assert_eq!(pair.client.count("exchange 1000"), count);
+    per_connection(pair, count, usage);
+    // More than fits a datagram.
+    assert_eq!(pair.client.count("exchange 5000"), count);
+    print("open", pair.usage());
+    assert_eq!(pair.client.count(close), count);
+    let after = pair.wait_empty();
+    assert_eq!(after.opened - before.opened, count);
+    assert_eq!(after.answered - before.answered, 2 * count);
+    Stats {
+        ended: after.ended - before.ended,
+        reset: after.reset - before.reset,
+        ..after
+    }
+}
+
+#[test]
+fn closed_in_order() {
+    let mut pair = Pair::start();
+    let mut rounds = Rounds::default();
+    print("before", pair.usage());
+    for _ in 0..ROUNDS {
+        let seen = round(&mut pair, CONNECTIONS, "close");
+        assert_eq!((seen.ended, seen.reset), (CONNECTIONS, 0));
+        rounds.note("closed", pair.wait_rest());
+    }
+    rounds.assert_flat();
+    pair.finish();
+}
+
+#[test]
+fn half_of_them_reset() {
+    let mut pair = Pair::start();
+    let mut rounds = Rounds::default();
+    for _ in 0..ROUNDS {
+        let seen = round(&mut pair, SOME, "close mixed");
+        assert_eq!((seen.ended, seen.reset), (SOME / 2, SOME / 2));
+        rounds.note("half reset", pair.wait_rest());
+    }
+    rounds.assert_flat();
+    pair.finish();
+}
+
+#[test]
+fn closed_before_accept() {
+    let mut pair = Pair::start();
+    let mut rounds = Rounds::default();
+    for _ in 0..SMALL_ROUNDS {
+        for close in ["close", "close mixed"] {
+            pair.server.ask("pause");
+            let before = pair.stats();
+            assert_eq!(pair.client.count(&format!("open {UNACCEPTED}")), UNACCEPTED);
+            assert_eq!(pair.client.count("send 1000"), UNACCEPTED);
+            assert_eq!(pair.client.count(close), UNACCEPTED);
+            pair.server.ask("resume");
+            // accept(2) may fail for those that were reset, or not: accept(2) and RFC 9293 leave it open. Of those
+            // that were closed in order each request arrives.
+            let orderly = if close == "close" {
+                UNACCEPTED
+            } else {
+                UNACCEPTED / 2
+            };
+            let arrived = |now: &Stats| now.open == 0 && now.answered - before.answered >= orderly;
+            pair.wait_stats("requests sent before accept", arrived);
+        }
+        rounds.note("closed before accept", pair.wait_rest());
+    }
+    rounds.assert_flat();
+    pair.finish();
+}
+
+#[test]
+fn listener_closed_with_a_full_queue() {
+    let mut pair = Pair::start();
+    let mut rounds = Rounds::default();
+    pair.server.ask("pause");
+    for _ in 0..SMALL_ROUNDS {
+        assert_eq!(pair.client.count(&format!("open {UNACCEPTED}")), UNACCEPTED);
+        assert_eq!(pair.client.count("send 1000"), UNACCEPTED);
+        pair.server.ask("renew");
+        assert_eq!(pair.client.count("gone"), UNACCEPTED);
+        assert_eq!(pair.client.count("close"), UNACCEPTED);
+        rounds.note("listener closed", pair.wait_rest());
+    }
+    rounds.assert_flat();
+    pair.server.ask("resume");
+    pair.client.count("short 1 1000");
+    pair.finish();
+}
+
+#[test]
+fn client_killed() {
+    let mut pair = Pair::start();
+    let mut rounds = Rounds::default();
+    for _ in 0..ROUNDS {
+        assert_eq!(pair.client.count(&format!("open {SOME}")), SOME);
+        assert_eq!(pair.client.count("exchange 1000"), SOME);
+        // In the middle of the next exchange.
+        let answered = pair.stats().answered;
+        pair.client.order("exchange 5000");
+        pair.wait_stats("the exchange to begin", |now| now.answered > answered);
+        pair.replace_client();
+        let after = pair.wait_empty();
+        assert_eq!(after.opened, after.ended + after.reset);
+        rounds.note("client killed", pair.wait_rest());
+    }
+    rounds.assert_flat();
+    // The new client works.
+    pair.client.count("short 1 1000");
+    pair.finish();
+}
+
+/// Lets a client open 10,000 connections to a server that does not accept them, until its queue is full.
+fn overrun(pair: &mut Pair) {
+    pair.server.ask("pause");
+    pair.client.order(&format!("open {CONNECTIONS}"));
+    let somaxconn = std::fs::read_to_string("/proc/sys/net/core/somaxconn");
+    let somaxconn: Option<usize> = somaxconn.ok().and_then(|text| text.trim().parse().ok());
+    // The server asks for a backlog of 4,096; natively the next 256 wait for an answer to their SYN.
+    let more = somaxconn.expect("net.core.somaxconn").min(4096) + 100;
+    wait_until("more connections than the queue holds", || {
+        pair.client.usage().descriptors > more
+    });
+}
+
+#[test]
+fn more_than_the_queue_holds() {
+    let mut pair = Pair::start();
+    let before = pair.stats();
+    overrun(&mut pair);
+    pair.server.ask("resume");
+    assert_eq!(pair.client.answer(), format!("done {CONNECTIONS}"));
+    assert_eq!(pair.client.count("exchange 1000"), CONNECTIONS);
+    assert_eq!(pair.client.count("close"), CONNECTIONS);
+    let after = pair.wait_empty();
+    assert_eq!(after.answered - before.answered, CONNECTIONS);
+    print("queue overrun", pair.wait_rest());
+    pair.finish();
+}
+
+#[test]
+fn killed_before_a_full_queue() {
+    let mut pair = Pair::start();
+    overrun(&mut pair);
+    pair.replace_client();
+    pair.server.ask("resume");
+    // Behind those that the killed client has left in the queue.
+    assert_eq!(pair.client.count("short 1 1000"), 1);
+    pair.wait_empty();
+    print("killed, queue full", pair.wait_rest());
+    pair.finish();
+}
