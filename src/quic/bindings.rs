@@ -128,12 +128,10 @@ impl Bindings {
     /// it is free since its close(2).
     fn bind_udp(&self, request: &BindRequest) -> Result<(StdUdpSocket, SocketAddr), Errno> {
         for _ in 0..CLOSING_LOOKS {
+            // Asked first: a port may be given up between the attempt and a question after it.
+            let all_free = self.closing.iter().all(|server| server.is_retired());
             match bind_udp(request) {
-                Err(Errno::EADDRINUSE)
-                    if !self.closing.iter().all(|server| server.is_retired()) =>
-                {
-                    thread::sleep(CLOSING_PAUSE);
-                }
+                Err(Errno::EADDRINUSE) if !all_free => thread::sleep(CLOSING_PAUSE),
                 result => return result,
             }
         }
