@@ -90,7 +90,7 @@ pub(crate) trait Transport: Send + Sync {
     /// As connect(2), where no packet need be sent to know: ENETUNREACH, EADDRNOTAVAIL.
     fn connect(&self, id: SocketId, request: ConnectRequest) -> Result<SocketAddr, Errno>;
 
-    /// Abandons an attempt to connect.
+    /// Abandons an attempt to connect, and forgets the addresses of a connection.
     fn abandon(&self, id: SocketId);
 
     /// Forgets the socket: its address is free again, an attempt is abandoned.
@@ -112,10 +112,10 @@ pub(crate) struct BridgedEnd {
     pub(crate) seal: Arc<Seal>,
 }
 
-/// Whether the last thing in our end's queue is a byte of the supervisor's, placed when the program
-/// shut down writing. It is left unread: only an end that is closed with data unread shows the program
-/// a reset, and after shutdown(2) nothing more could be placed. Locked while the queue is read and
-/// while the byte is placed.
+/// Whether a byte of the supervisor's lies in our end's queue, placed when the program shut down
+/// writing. It is left unread: only an end that is closed with data unread shows the program a reset,
+/// and after shutdown(2) nothing more could be placed. Locked while the queue is read, and from the
+/// placing of the byte until the end is shut down.
 #[derive(Debug, Default)]
 pub(crate) struct Seal(Mutex<bool>);
 

@@ -21,10 +21,10 @@ use crate::emul::{socket::SocketId, transport::BindRequest};
 /// Ports of sockets that did not bind one: Linux's own range (ip(7), ip_local_port_range).
 const EPHEMERAL_PORTS: RangeInclusive<u16> = 32_768..=60_999;
 
-/// How often, and after which pause, a port that is being given up is tried again. The network's
-/// thread needs one turn for it.
-const CLOSING_LOOKS: usize = 200;
-const CLOSING_PAUSE: Duration = Duration::from_millis(1);
+/// How often, and after which pause, a port is tried again that the network's thread is just giving up,
+/// in a system call.
+const CLOSING_LOOKS: usize = 20;
+const CLOSING_PAUSE: Duration = Duration::from_micros(100);
 
 /// All addresses in use.
 #[derive(Debug, Default)]
@@ -56,12 +56,9 @@ impl Binding {
     /// Whether another socket may bind the same address, socket(7): both with SO_REUSEPORT, or both
     /// with SO_REUSEADDR while none listens. Connections that outlive their listener stand in the
     /// way only without SO_REUSEADDR.
-    fn admits(&self, request: &BindRequest) -> bool {
+    fn admits(&self, request: &BindRequest, is_busy: impl Fn(&Server) -> bool) -> bool {
         if self.owners.is_empty() {
-            let busy = self
-                .server
-                .as_ref()
-                .is_some_and(|server| server.has_connections());
+            let busy = self.server.as_deref().is_some_and(is_busy);
             return !busy || request.reuse_address || request.reuse_port;
         }
         let all_reuse_port = self.owners.values().all(|owner| owner.reuse_port);
@@ -83,13 +80,18 @@ impl Binding {
 }
 
 impl Bindings {
-    /// Reserves an address.
+    /// Reserves an address. `is_busy` says whether connections that a server has accepted are open.
     ///
     /// # Errors
     /// As bind(2): EADDRINUSE, EADDRNOTAVAIL, EACCES.
-    pub(super) fn bind(&mut self, id: SocketId, request: BindRequest) -> Result<SocketAddr, Errno> {
+    pub(super) fn bind(
+        &mut self,
+        id: SocketId,
+        request: BindRequest,
+        is_busy: impl Fn(&Server) -> bool,
+    ) -> Result<SocketAddr, Errno> {
         if let Some(binding) = self.bound.get_mut(&request.address) {
-            if !binding.admits(&request) {
+            if !binding.admits(&request, is_busy) {
                 return Err(Errno::EADDRINUSE);
             }
             binding.owners.insert(id, request);
@@ -99,7 +101,19 @@ impl Bindings {
         if self.is_source(&request) {
             return Err(Errno::EADDRINUSE);
         }
-        let (socket, address) = self.bind_udp(&request)?;
+        let (socket, address) = match bind_udp(&request) {
+            Err(Errno::EADDRINUSE) => {
+                let mut looks = if self.free(request.address.port()) { CLOSING_LOOKS } else { 0 };
+                loop {
+                    match bind_udp(&request) {
+                        Err(Errno::EADDRINUSE) if looks > 0 => thread::sleep(CLOSING_PAUSE),
+                        result => break result?,
+                    }
+                    looks -= 1;
+                }
+            }
+            result => result?,
+        };
         let request = BindRequest { address, ..request };
         let binding = Binding {
             owners: HashMap::from([(id, request)]),
@@ -124,18 +138,28 @@ impl Bindings {
             && self.connections.values().any(|(_, local)| is_this(local))
     }
 
-    /// Reserves a UDP port. One that a server of ours is just giving up is waited for: to the program
-    /// it is free since its close(2).
-    fn bind_udp(&self, request: &BindRequest) -> Result<(StdUdpSocket, SocketAddr), Errno> {
-        for _ in 0..CLOSING_LOOKS {
-            // Asked first: a port may be given up between the attempt and a question after it.
-            let all_free = self.closing.iter().all(|server| server.is_retired());
-            match bind_udp(request) {
-                Err(Errno::EADDRINUSE) if !all_free => thread::sleep(CLOSING_PAUSE),
-                result => return result,
-            }
+    /// Gives a port up at once that servers of ours are about to give up: to the program it is free since
+    /// its close(2). Their farewell may be lost then; clients are told by whoever answers on the port.
+    /// Returns whether there were any.
+    fn free(&mut self, port: u16) -> bool {
+        let unused = |address: &SocketAddr, binding: &mut Binding| {
+            let server = binding.server.as_ref();
+            address.port() == port
+                && binding.owners.is_empty()
+                && server.is_some_and(|server| !server.has_connections())
+        };
+        let ownerless = self.bound.extract_if(unused);
+        let ownerless: Vec<_> = ownerless
+            .filter_map(|(_, binding)| binding.server)
+            .collect();
+        let closing = self.closing.drain(..).filter(|server| !server.is_retired());
+        let mut any = false;
+        for server in ownerless.into_iter().chain(closing) {
+            server.close();
+            server.free_port();
+            any = true;
         }
-        bind_udp(request)
+        any
     }
 
     /// The binding of a socket.
@@ -197,12 +221,17 @@ impl Bindings {
         Ok(local.port())
     }
 
-    /// Gives up what a socket holds. Returns its address if a server remains there that nobody
-    /// owns: it is to be ended by [`Self::retire`] when its connections are over.
-    pub(super) fn release(&mut self, id: SocketId) -> Option<(SocketAddr, Arc<Server>)> {
+    /// Forgets the connection of a socket.
+    pub(super) fn disconnect(&mut self, id: SocketId) {
         if let Some(addresses) = self.connections.remove(&id) {
             self.in_use.remove(&addresses);
         }
+    }
+
+    /// Gives up what a socket holds. Returns its address if a server remains there that nobody
+    /// owns: it is to be ended by [`Self::retire`] when its connections are over.
+    pub(super) fn release(&mut self, id: SocketId) -> Option<(SocketAddr, Arc<Server>)> {
+        self.disconnect(id);
         let address = self.by_socket.remove(&id)?;
         let binding = self.bound.get_mut(&address)?;
         binding.owners.remove(&id);
@@ -325,6 +354,10 @@ mod tests {
         }
     }
 
+    fn idle(_: &Server) -> bool {
+        false
+    }
+
     fn loopback() -> SocketAddr {
         "127.0.0.1:0".parse().unwrap()
     }
@@ -333,13 +366,13 @@ mod tests {
     fn a_port_is_one_sockets_until_released() {
         let mut bindings = Bindings::default();
         let address = bindings
-            .bind(SocketId(1), request(loopback(), false))
+            .bind(SocketId(1), request(loopback(), false), idle)
             .unwrap();
-        let again = bindings.bind(SocketId(2), request(address, true));
+        let again = bindings.bind(SocketId(2), request(address, true), idle);
         assert_eq!(again, Err(Errno::EADDRINUSE));
         assert!(bindings.release(SocketId(1)).is_none());
         assert_eq!(
-            bindings.bind(SocketId(2), request(address, false)),
+            bindings.bind(SocketId(2), request(address, false), idle),
             Ok(address)
         );
     }
@@ -348,10 +381,10 @@ mod tests {
     fn reuseaddr_shares_a_port_that_nobody_listens_on() {
         let mut bindings = Bindings::default();
         let address = bindings
-            .bind(SocketId(1), request(loopback(), true))
+            .bind(SocketId(1), request(loopback(), true), idle)
             .unwrap();
         assert_eq!(
-            bindings.bind(SocketId(2), request(address, true)),
+            bindings.bind(SocketId(2), request(address, true), idle),
             Ok(address)
         );
         bindings
@@ -361,7 +394,7 @@ mod tests {
             .insert(SocketId(1));
         assert!(!bindings.of(SocketId(2)).unwrap().may_listen(SocketId(2)));
         assert_eq!(
-            bindings.bind(SocketId(3), request(address, true)),
+            bindings.bind(SocketId(3), request(address, true), idle),
             Err(Errno::EADDRINUSE)
         );
     }
@@ -384,12 +417,15 @@ mod tests {
         let mut bindings = Bindings::default();
         let foreign = request("192.0.2.1:0".parse().unwrap(), false);
         assert_eq!(
-            bindings.bind(SocketId(1), foreign),
+            bindings.bind(SocketId(1), foreign, idle),
             Err(Errno::EADDRNOTAVAIL)
         );
         let other = StdUdpSocket::bind("127.0.0.1:0").unwrap();
         let taken = request(other.local_addr().unwrap(), false);
-        assert_eq!(bindings.bind(SocketId(1), taken), Err(Errno::EADDRINUSE));
+        assert_eq!(
+            bindings.bind(SocketId(1), taken, idle),
+            Err(Errno::EADDRINUSE)
+        );
     }
 
     #[test]
@@ -398,9 +434,13 @@ mod tests {
         let (any, peer) = (loopback(), "127.0.0.1:80".parse().unwrap());
         let port = bindings.connect(SocketId(1), any, peer).unwrap();
         let source = SocketAddr::new(any.ip(), port);
-        let refused = bindings.bind(SocketId(2), request(source, false));
+        let refused = bindings.bind(SocketId(2), request(source, false), idle);
         assert_eq!(refused, Err(Errno::EADDRINUSE));
-        assert!(bindings.bind(SocketId(2), request(source, true)).is_ok());
+        assert!(
+            bindings
+                .bind(SocketId(2), request(source, true), idle)
+                .is_ok()
+        );
         let other = bindings.connect(SocketId(3), any, peer).unwrap();
         assert_ne!(other, port);
     }

@@ -78,7 +78,8 @@ pub(super) async fn run(
         flow.progress.notify_waiters();
         ended
     };
-    let (up, down) = tokio::join!(outward, down(&flow, &mut recv, events));
+    // In this order: what the program wrote is read before its close is told.
+    let (up, down) = tokio::join!(biased; outward, down(&flow, &mut recv, events));
     tracing::debug!(id = ?flow.id, ?up, ?down, "connection ended");
     if up.is_reset() || down.is_reset() {
         // Either direction may have ended already.
@@ -186,8 +187,15 @@ async fn up(flow: &Flow, send: &mut SendStream, events: &dyn Events) -> Ended {
 fn end_of_program_data(flow: &Flow, send: &mut SendStream, events: &dyn Events) -> Ended {
     match flow.is_hung_up().then(|| flow.closing(events)) {
         Some(Closing::Abort) => {
+            // The peer's data has come to its end, so that no STOP_SENDING can tell it.
             if flow.fin_shown.load(Ordering::Relaxed) {
-                let _ = send.reset(code::RESET);
+                if flow.sent.load(Ordering::Relaxed) == 0 {
+                    let _ = send.reset(code::RESET);
+                } else {
+                    // RESET_STREAM would take the answer back: rather an end of file.
+                    let _ = send.finish();
+                    return Ended::HungUp;
+                }
             }
             Ended::Aborted
         }

@@ -28,7 +28,7 @@ use crate::{
     },
     sys::{
         fd::watch,
-        socket::{get_option, readable_bytes, receive},
+        socket::{ends_with_descriptors, get_option, readable_bytes, receive},
     },
 };
 
@@ -198,27 +198,28 @@ impl Flow {
     }
 }
 
-/// Where the seal lies in our end's queue.
+/// Where the seal lies in our end's queue. Nothing more is written there by then.
 #[derive(Debug, Clone, Copy)]
-struct Place {
-    /// Bytes before it.
-    before: usize,
-    /// Whether it is the last byte, and so stays. It is not if another thread of the program wrote
-    /// before shutdown(2) took effect; it is taken out then.
-    last: bool,
+enum Place {
+    /// It is the last byte, and stays.
+    Last,
+    /// Behind this many bytes, and more were written by another thread of the program before
+    /// shutdown(2) took effect. It is taken out.
+    Behind(usize),
 }
 
 impl Place {
-    /// Looks for it: a read ends with the byte that carries a descriptor.
+    /// Looks for the byte that carries a descriptor.
     fn find(flow: &Flow) -> nix::Result<Self> {
         let queued = readable_bytes(flow.end.as_fd())?;
+        if ends_with_descriptors(flow.end.as_fd(), queued)? {
+            return Ok(Self::Last);
+        }
+        // A read ends with it.
         let mut bytes = vec![0; queued];
         let peek = MsgFlags::MSG_PEEK | MsgFlags::MSG_DONTWAIT;
         let with_seal = recv(flow.end.as_raw_fd(), &mut bytes, peek)?;
-        Ok(Self {
-            before: with_seal.saturating_sub(1),
-            last: with_seal == queued,
-        })
+        Ok(Self::Behind(with_seal.saturating_sub(1)))
     }
 }
 
@@ -227,6 +228,7 @@ impl Place {
 pub(super) struct ReadBuffer {
     bytes: BytesMut,
     room: usize,
+    /// Where the seal lies, once it was found.
     seal: Option<Place>,
 }
 
@@ -254,21 +256,29 @@ impl ReadBuffer {
             Some(place) => place,
             None => Place::find(flow)?,
         };
-        let mut limit = place.before;
-        if limit == 0 {
-            if place.last {
-                return Ok(None);
+        self.seal = Some(place);
+        match place {
+            Place::Last => match readable_bytes(flow.end.as_fd())? {
+                0 | 1 => Ok(None),
+                queued => self.take(flow, queued - 1),
+            },
+            Place::Behind(0) => {
+                receive(flow.end.as_fd(), &mut self.bytes, 1)?;
+                self.bytes.clear();
+                *sealed = false;
+                self.take(flow, usize::MAX)
             }
-            receive(flow.end.as_fd(), &mut self.bytes, 1)?;
-            self.bytes.clear();
-            *sealed = false;
-            limit = usize::MAX;
+            Place::Behind(before) => {
+                let taken = self.take(flow, before)?;
+                let count = taken.as_ref().map_or(0, Bytes::len);
+                self.seal = Some(Place::Behind(before.saturating_sub(count)));
+                Ok(taken)
+            }
         }
+    }
+
+    fn take(&mut self, flow: &Flow, limit: usize) -> nix::Result<Option<Bytes>> {
         let count = receive(flow.end.as_fd(), &mut self.bytes, limit)?;
-        self.seal = Some(Place {
-            before: place.before.saturating_sub(count),
-            ..place
-        });
         Ok((count > 0).then(|| self.bytes.split().freeze()))
     }
 

@@ -194,7 +194,11 @@ impl Quic {
 
 impl Transport for Quic {
     fn bind(&self, id: SocketId, request: BindRequest) -> Result<SocketAddr, Errno> {
-        self.bindings().bind(id, request)
+        self.bindings().bind(id, request, |server| {
+            let flows = self.shared.flows();
+            let mut accepted = flows.values().filter(|flow| server.has(&flow.link));
+            accepted.any(|flow| !flow.is_hung_up())
+        })
     }
 
     fn listen(&self, id: SocketId) -> Result<(), Errno> {
@@ -279,6 +283,7 @@ impl Transport for Quic {
         if let Some(attempt) = self.attempts().remove(&id) {
             attempt.abort();
         }
+        self.bindings().disconnect(id);
     }
 
     fn release(&self, id: SocketId) {

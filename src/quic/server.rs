@@ -135,6 +135,14 @@ impl Server {
         self.state().links.iter().any(|link| link.is_used())
     }
 
+    /// Whether this is a link of its own.
+    pub(super) fn has(&self, link: &Link) -> bool {
+        self.state()
+            .links
+            .iter()
+            .any(|own| std::ptr::eq(&raw const **own, link))
+    }
+
     /// Tells clients that nobody listens any more, so that their next connect(2) asks again.
     pub(super) fn go_away(&self) {
         for link in &self.state().links {

@@ -99,6 +99,11 @@ fn on_socket(
     let end = match call.descriptor(fd) {
         Ok(end) => end,
         Err(Errno::EBADF) => return Ok(Outcome::Native("not a descriptor")),
+        // Not the program's limits, but not the kernel's answer either.
+        Err(error @ (Errno::EMFILE | Errno::ENFILE | Errno::ENOMEM)) => {
+            tracing::error!(%error, "a call fails for want of descriptors; raise the limit of open files (ulimit -Hn)");
+            return Err(Errno::ENFILE);
+        }
         Err(error) => {
             tracing::debug!(tid = call.tid(), fd, %error, "the caller's descriptor");
             return Ok(Outcome::Native("the descriptor cannot be inspected"));
@@ -389,7 +394,8 @@ fn finish(supervisor: &Supervisor, entry: &Entry, program: BorrowedFd<'_>, how: 
         return Outcome::Native("the pair ends the direction");
     };
     let mut sealed = seal.lock();
-    // A queue that is full takes no seal: a later reset then shows as an end of file.
+    // A queue that is full takes no seal: a later reset then shows as an end of file. One that was shut
+    // down before takes none either.
     *sealed |= pair::seal(program, supervisor.drained.as_fd());
     pair::shut_down(program, how);
     Outcome::Value(0)

@@ -56,8 +56,9 @@ impl Events for Supervisor {
                 tracing::error!(%error, "no socketpair for a connection, which is dropped; raise the limit of open files (ulimit -n)");
             })
             .ok();
-        if let Some(end) = &end {
-            pair::show_connected(copy, end.as_fd(), filler);
+        match &end {
+            Some(end) => pair::show_connected(copy, end.as_fd(), filler),
+            None => self.connect_to_nothing(&mut table, id),
         }
         if let Some(State::Connected { announced, .. }) =
             table.get(id).map(|entry| &mut entry.socket.state)
@@ -149,6 +150,9 @@ impl Events for Supervisor {
 
     fn reset(&self, id: SocketId, end: OwnedFd, error: Errno) {
         let mut table = self.table();
+        if self.is_closed(&mut table, id) {
+            return;
+        }
         if let Some(entry) = table.get(id) {
             entry.socket.reset(error);
             self.give_port_back(id, entry);
@@ -168,6 +172,9 @@ impl Events for Supervisor {
 
     fn finished(&self, id: SocketId) {
         let mut table = self.table();
+        if self.is_closed(&mut table, id) {
+            return;
+        }
         if let Some(entry) = table.get(id) {
             entry.socket.finished();
             self.give_port_back(id, entry);
@@ -188,10 +195,31 @@ impl Events for Supervisor {
 }
 
 impl Supervisor {
+    /// After the end of an attempt or a connection, whose addresses another may have then.
     fn give_port_back(&self, id: SocketId, entry: &Entry) {
+        self.transport().abandon(id);
         if !entry.socket.has_port {
             self.transport().release(id);
         }
+    }
+
+    /// A connection could not be shown: the socket can begin anew, with another end.
+    fn connect_to_nothing(&self, table: &mut Table, id: SocketId) {
+        table.set_end(id, End::Closed);
+        if let Some(entry) = table.get(id) {
+            entry.socket.disconnected();
+            self.give_port_back(id, entry);
+        }
+    }
+
+    /// Whether the program had closed the socket whose connection is over; it is forgotten then.
+    fn is_closed(&self, table: &mut Table, id: SocketId) -> bool {
+        let closed = table.get(id).is_some_and(|entry| entry.closed);
+        if closed {
+            table.remove(id);
+            self.transport().release(id);
+        }
+        closed
     }
 
     /// Hands waiting connections to callers that wait for them.

@@ -148,12 +148,14 @@ impl Supervisor {
 
     /// The program has closed a socket.
     fn closed(&self, table: &mut Table, id: SocketId) {
-        // A bridge watches its own end; an event may be older than that.
-        if table
-            .get(id)
-            .is_none_or(|entry| matches!(entry.end, End::Bridged(_)))
-        {
-            return;
+        match table.get(id) {
+            None => return,
+            // The bridge finds out by itself, or says that the connection is over.
+            Some(entry) if matches!(entry.end, End::Bridged(_)) => {
+                entry.closed = true;
+                return;
+            }
+            Some(_) => {}
         }
         table.drop_queue(id, None);
         let Some(entry) = table.remove(id) else {
@@ -172,12 +174,12 @@ impl Supervisor {
         if !table.wants_sweep() && !self.closes.are_untold() {
             return;
         }
-        // Read with the table locked: what is made later is not in it.
-        let Some(living) = tasks::unix_sockets() else {
+        // Asked with the table locked: what is made later is not in it.
+        let Some(gone) = tasks::gone(&table.untold()) else {
             tracing::debug!("/proc/self/net/unix cannot be read: closed sockets stay in the table");
             return;
         };
-        let gone = table.gone(&living);
+        let gone = table.swept(&gone);
         tracing::trace!(gone = gone.len(), "swept closed sockets");
         for id in gone {
             self.closed(&mut table, id);

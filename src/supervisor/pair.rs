@@ -83,7 +83,8 @@ pub(crate) fn listen(program: BorrowedFd<'_>, backlog: usize) -> Result<UnixAddr
     getsockname(program.as_raw_fd())
 }
 
-/// Our end, non-blocking, of a connection that waits in the queue of the listener `name`.
+/// Our end, non-blocking, of a connection that waits in the queue of the listener `name`. It has no
+/// name: the program would read that as the sender's address.
 ///
 /// # Errors
 /// EAGAIN: the queue is full. ECONNREFUSED: it was closed. EMFILE, ENFILE, ENOMEM: socket(2).
@@ -96,7 +97,8 @@ pub(crate) fn knock(name: &UnixAddr) -> Result<OwnedFd, Errno> {
 }
 
 /// Takes the first connection of ours from a listener's queue: the program's end, blocking. None if
-/// there is none.
+/// there is none. Whoever else has connected is turned away: a listener's name is open to every task of
+/// the host.
 pub(crate) fn accept(listener: BorrowedFd<'_>) -> Option<OwnedFd> {
     loop {
         let mut fds = [PollFd::new(listener, PollFlags::POLLIN)];
@@ -104,20 +106,14 @@ pub(crate) fn accept(listener: BorrowedFd<'_>) -> Option<OwnedFd> {
             return None;
         }
         let (accepted, _) = SockRef::from(&listener).accept().ok()?;
-        if is_from_us(&accepted) {
+        let peer = getsockopt(&accepted, PeerCredentials).ok()?;
+        if peer.pid() == std::process::id().cast_signed() {
             return Some(accepted.into());
         }
     }
 }
 
-/// Whether this process has connected: the names of listeners are open to every task on the host.
-fn is_from_us(accepted: &impl AsFd) -> bool {
-    getsockopt(&accepted.as_fd(), PeerCredentials)
-        .is_ok_and(|peer| peer.pid() == std::process::id().cast_signed())
-}
-
-/// Shows a joined end as neither readable nor writable: connecting, listening, or bound. Returns how
-/// many bytes of filler lie in our end's queue.
+/// Shows a joined end as neither readable nor writable, as long as it connects. Returns how many bytes of filler lie in our end's queue.
 ///
 /// # Errors
 /// Of setsockopt(2) and send(2).

@@ -42,7 +42,10 @@ impl Queue {
     /// All connections that wait.
     pub(super) fn waiting(&self) -> impl Iterator<Item = SocketId> {
         let returned = self.returned.iter().map(|(waiting, _)| waiting);
-        let lying = self.lying.iter().flatten();
+        let lying = self
+            .lying
+            .iter()
+            .filter_map(|(_, waiting)| waiting.as_ref());
         returned.chain(lying).map(|waiting| waiting.connection)
     }
 }
@@ -75,12 +78,13 @@ impl Table {
         program: BorrowedFd<'_>,
     ) -> Option<(Waiting, OwnedFd)> {
         let (waiting, fd) = loop {
-            let entry = self.get(listener)?;
-            let place = entry.queue.lying.front().copied()?;
+            // Even if nobody is known to wait: strangers are to go.
             let fd = pair::accept(program)?;
             let queue = &mut self.get(listener)?.queue;
-            queue.lying.pop_front();
-            let arrived = place.map(|waiting| (waiting, fd));
+            let Some(waiting) = queue.lying.pop_front() else {
+                continue;
+            };
+            let arrived = waiting.map(|waiting| (waiting, fd));
             match (queue.returned.pop_front(), arrived) {
                 (Some(first), arrived) => {
                     queue.returned.extend(arrived);
@@ -247,11 +251,12 @@ mod tests {
     }
 
     #[test]
-    fn who_knocks_without_being_the_supervisor_is_not_let_in() {
+    fn what_was_not_noted_is_nobodys_and_goes() {
         let mut listener = listener();
-        // What lies in the queue without having been noted is nobody's.
-        let _stranger = listener.table.knock(listener.id).unwrap();
+        let _unnoted = listener.table.knock(listener.id).unwrap();
         assert!(listener.accept().is_none());
+        let connection = listener.connect(1);
+        assert_eq!(listener.accept().unwrap().0.connection, connection);
     }
 
     #[test]

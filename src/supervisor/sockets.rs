@@ -76,6 +76,8 @@ pub(super) struct Entry {
     pub(super) queue: Queue,
     /// shutdown(2) was called while the program's end was alone: the kernel keeps that for good.
     pub(super) marked: bool,
+    /// The program has closed it, which was told before the bridge was at its end.
+    pub(super) closed: bool,
     /// An accepted connection that still lies in its listener's queue.
     pub(super) unaccepted: bool,
 }
@@ -91,6 +93,7 @@ impl Entry {
             holder: None,
             queue: Queue::default(),
             marked: false,
+            closed: false,
             unaccepted: program.is_none(),
         }
     }
@@ -171,20 +174,27 @@ impl Table {
         self.untold >= SWEEP_THRESHOLD.max(2 * self.swept)
     }
 
-    /// Those of them that are not among `living`, the inodes of sockets that exist.
-    pub(super) fn gone(&mut self, living: &HashSet<u64>) -> Vec<SocketId> {
-        let gone = |entry: &Entry| {
-            let program = entry.program.as_ref();
-            entry.end.is_untold() && program.is_some_and(|end| !living.contains(&end.inode))
-        };
-        let gone: Vec<_> = self
-            .sockets
+    /// Their inodes.
+    pub(super) fn untold(&self) -> HashSet<u64> {
+        self.untold_entries()
+            .map(|(_, program)| program.inode)
+            .collect()
+    }
+
+    /// Those of them with these inodes, which are `gone`.
+    pub(super) fn swept(&mut self, gone: &HashSet<u64>) -> Vec<SocketId> {
+        self.swept = self.untold.saturating_sub(gone.len());
+        self.untold_entries()
+            .filter(|(_, program)| gone.contains(&program.inode))
+            .map(|(id, _)| id)
+            .collect()
+    }
+
+    fn untold_entries(&self) -> impl Iterator<Item = (SocketId, &ProgramEnd)> {
+        self.sockets
             .iter()
-            .filter(|(_, entry)| gone(entry))
-            .map(|(id, _)| *id)
-            .collect();
-        self.swept = self.untold - gone.len();
-        gone
+            .filter(|(_, entry)| entry.end.is_untold())
+            .filter_map(|(id, entry)| Some((*id, entry.program.as_ref()?)))
     }
 
     /// Takes the first call that waits for this.
@@ -220,7 +230,8 @@ mod tests {
             let entry = Entry::new(socket(), end, Some(program(number)));
             table.insert(SocketId(number), entry);
         }
-        let mut gone = table.gone(&HashSet::from([1]));
+        assert_eq!(table.untold(), HashSet::from([0, 1, 2]));
+        let mut gone = table.swept(&HashSet::from([0, 2, 3]));
         gone.sort();
         assert_eq!(gone, [SocketId(0), SocketId(2)]);
     }

@@ -1,13 +1,17 @@
 //! What socket2 and nix do not offer of socket(7), unix(7) and ip(7).
 
 use std::{
+    io::IoSliceMut,
     mem::{self, MaybeUninit},
     os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd},
     ptr,
 };
 
 use bytes::BytesMut;
-use nix::errno::Errno;
+use nix::{
+    errno::Errno,
+    sys::socket::{MsgFlags, recvmsg},
+};
 
 use super::check;
 
@@ -88,6 +92,23 @@ pub(crate) fn readable_bytes(fd: BorrowedFd<'_>) -> nix::Result<usize> {
     let result = unsafe { libc::ioctl(fd.as_raw_fd(), libc::FIONREAD, &raw mut bytes) };
     check(libc::c_long::from(result))?;
     Ok(usize::try_from(bytes).unwrap_or(0))
+}
+
+/// Whether the last of `queued` bytes carries descriptors (SO_PEEK_OFF, socket(7)).
+///
+/// # Errors
+/// As recvmsg(2).
+pub(crate) fn ends_with_descriptors(fd: BorrowedFd<'_>, queued: usize) -> nix::Result<bool> {
+    let last = i32::try_from(queued.saturating_sub(1)).map_err(|_| Errno::EOVERFLOW)?;
+    set_option(fd, libc::SOL_SOCKET, libc::SO_PEEK_OFF, last)?;
+    let mut byte = [0];
+    let mut slices = [IoSliceMut::new(&mut byte)];
+    let peek = MsgFlags::MSG_PEEK | MsgFlags::MSG_DONTWAIT;
+    // Without room for them they are not installed, but their presence is told.
+    let peeked = recvmsg::<()>(fd.as_raw_fd(), &mut slices, None, peek)
+        .map(|message| message.flags.contains(MsgFlags::MSG_CTRUNC));
+    set_option(fd, libc::SOL_SOCKET, libc::SO_PEEK_OFF, -1)?;
+    peeked
 }
 
 /// Bytes of a struct ifreq.
