@@ -14,7 +14,7 @@ const UNACCEPTED: usize = 900;
 
 /// Rounds of thousands of connections, and of hundreds.
 const ROUNDS: usize = 4;
-const SMALL_ROUNDS: usize = 12;
+const SMALL_ROUNDS: usize = 8;
 
 /// Growth of a supervisor's memory that is no leak, KiB: a table of 10,000 sockets may grow once, by 5 MiB.
 const MARGIN: u64 = 8 << 10;
