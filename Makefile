@@ -1,5 +1,6 @@
 # make check    format, lints, and the rule about unsafe code
 # make test     installs what the tests need (Debian packages; root or sudo) and runs everything
+# make suites   runs test suites of others natively and wrapped, and writes docs/compatibility.md (half an hour)
 # make bench    measures, and writes the figures into docs/performance.md
 # make install  PREFIX=/usr/local DESTDIR=
 
@@ -10,7 +11,7 @@ MANDIR ?= $(PREFIX)/share/man
 DOCDIR ?= $(PREFIX)/share/doc/quicwrap
 TARGET_DIR = $(or $(CARGO_TARGET_DIR),target)
 
-.PHONY: all check format clippy unsafe man test bench install clean
+.PHONY: all check format clippy unsafe man test suites bench install clean
 
 all:
 	$(CARGO) build --release --locked
@@ -39,6 +40,9 @@ man:
 test:
 	sh tests/install-packages.sh
 	$(CARGO) test --release --locked --no-fail-fast
+
+suites:
+	python3 tests/suites/run.py
 
 bench:
 	python3 benches/run.py

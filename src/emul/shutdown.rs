@@ -26,7 +26,10 @@ pub(crate) fn shutdown(
         _ if socket.is_over() => Err(Errno::ENOTCONN),
         State::Idle | State::Failed | State::Closed => Err(Errno::ENOTCONN),
         // The pair's own half-close is what TCP shows, and the bridge turns it into FIN.
-        State::Connected { .. } => {
+        State::Connected { peer, .. } => {
+            // inet_shutdown sets SS_CONNECTED: the next connect(2) has nothing to tell.
+            let announced = true;
+            socket.state = State::Connected { peer, announced };
             socket.ends.shut_read |= how != libc::SHUT_WR;
             socket.ends.shut_write |= how != libc::SHUT_RD;
             Ok(Outcome::Native("the pair ends the direction"))

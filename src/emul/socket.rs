@@ -56,8 +56,8 @@ pub(crate) enum State {
         /// Whether connect(2) has told the program.
         announced: bool,
     },
-    /// A non-blocking connect has failed, which connect(2) has not said yet; the pair shows it by
-    /// hanging up.
+    /// A non-blocking connect has failed, or its connection is over again, which connect(2) has not
+    /// said yet; the pair shows it by hanging up.
     Failed,
     /// listen(2) was called.
     Listening {
@@ -201,15 +201,26 @@ impl Socket {
         }
     }
 
-    /// Records that the connection was lost: SO_ERROR gives `error`.
+    /// Records that the connection was lost: SO_ERROR gives `error`, or what tcp_reset makes of it when
+    /// the peer had sent FIN (CLOSE_WAIT).
     pub(crate) fn reset(&mut self, error: Errno) {
+        let close_wait = self.ends.peer_finished && !self.ends.shut_write;
         self.finished();
-        self.error = Some(error);
+        self.error = Some(match error {
+            Errno::ECONNRESET if close_wait => Errno::EPIPE,
+            error => error,
+        });
     }
 
-    /// Records that both sides have ended the connection in order.
+    /// Records that both sides have ended the connection in order. If connect(2) has not told of it
+    /// yet, the next one tells that it is over.
     pub(crate) fn finished(&mut self) {
-        self.state = State::Closed;
+        self.state = match self.state {
+            State::Connected {
+                announced: false, ..
+            } => State::Failed,
+            _ => State::Closed,
+        };
         self.give_port_back();
     }
 

@@ -96,6 +96,9 @@ impl Bindings {
             self.by_socket.insert(id, request.address);
             return Ok(request.address);
         }
+        if self.is_source(&request) {
+            return Err(Errno::EADDRINUSE);
+        }
         let (socket, address) = self.bind_udp(&request)?;
         let request = BindRequest { address, ..request };
         let binding = Binding {
@@ -109,16 +112,26 @@ impl Bindings {
         Ok(address)
     }
 
+    /// Whether a connection goes out from this address. Connections do not hold a UDP port of their own.
+    fn is_source(&self, request: &BindRequest) -> bool {
+        let BindRequest { address, .. } = *request;
+        let is_this = |local: &SocketAddr| {
+            local.port() == address.port()
+                && (address.ip().is_unspecified() || local.ip() == address.ip())
+        };
+        address.port() != 0
+            && !request.reuse_address
+            && self.connections.values().any(|(_, local)| is_this(local))
+    }
+
     /// Reserves a UDP port. One that a server of ours is just giving up is waited for: to the program
     /// it is free since its close(2).
     fn bind_udp(&self, request: &BindRequest) -> Result<(StdUdpSocket, SocketAddr), Errno> {
         for _ in 0..CLOSING_LOOKS {
+            // Asked first: a port may be given up between the attempt and a question after it.
+            let all_free = self.closing.iter().all(|server| server.is_retired());
             match bind_udp(request) {
-                Err(Errno::EADDRINUSE)
-                    if !self.closing.iter().all(|server| server.is_retired()) =>
-                {
-                    thread::sleep(CLOSING_PAUSE);
-                }
+                Err(Errno::EADDRINUSE) if !all_free => thread::sleep(CLOSING_PAUSE),
                 result => return result,
             }
         }
@@ -165,6 +178,9 @@ impl Bindings {
             } else {
                 port + 1
             };
+            if self.bound.keys().any(|bound| bound.port() == port) {
+                continue;
+            }
             local.set_port(port);
             if self.note(id, local, peer).is_ok() {
                 return Ok(port);
@@ -226,13 +242,11 @@ impl Bindings {
         self.closing.retain(|server| !server.is_retired());
     }
 
-    /// All servers.
+    /// All servers, those that are being retired included.
     pub(super) fn servers(&self) -> Vec<Arc<Server>> {
-        let servers = self
-            .bound
-            .values()
-            .filter_map(|binding| binding.server.clone());
-        servers.collect()
+        let bound = self.bound.values();
+        let serving = bound.filter_map(|binding| binding.server.clone());
+        serving.chain(self.closing.iter().cloned()).collect()
     }
 }
 
@@ -380,6 +394,19 @@ mod tests {
         let other = StdUdpSocket::bind("127.0.0.1:0").unwrap();
         let taken = request(other.local_addr().unwrap(), false);
         assert_eq!(bindings.bind(SocketId(1), taken), Err(Errno::EADDRINUSE));
+    }
+
+    #[test]
+    fn the_source_of_a_connection_can_be_bound_with_reuseaddr_only() {
+        let mut bindings = Bindings::default();
+        let (any, peer) = (loopback(), "127.0.0.1:80".parse().unwrap());
+        let port = bindings.connect(SocketId(1), any, peer).unwrap();
+        let source = SocketAddr::new(any.ip(), port);
+        let refused = bindings.bind(SocketId(2), request(source, false));
+        assert_eq!(refused, Err(Errno::EADDRINUSE));
+        assert!(bindings.bind(SocketId(2), request(source, true)).is_ok());
+        let other = bindings.connect(SocketId(3), any, peer).unwrap();
+        assert_ne!(other, port);
     }
 
     #[test]

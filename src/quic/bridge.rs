@@ -56,6 +56,12 @@ enum Ended {
     Reset(Errno),
 }
 
+impl Ended {
+    fn is_reset(self) -> bool {
+        matches!(self, Self::Reset(_))
+    }
+}
+
 type Stopped = Pin<Box<dyn Future<Output = Result<Option<VarInt>, StoppedError>> + Send>>;
 
 /// Carries bytes until both directions have ended and what the program wrote is delivered.
@@ -74,17 +80,21 @@ pub(super) async fn run(
     };
     let (up, down) = tokio::join!(outward, down(&flow, &mut recv, events));
     tracing::debug!(id = ?flow.id, ?up, ?down, "connection ended");
-    if let (Ended::Reset(errno), _) | (_, Ended::Reset(errno)) = (up, down) {
+    if up.is_reset() || down.is_reset() {
         // Either direction may have ended already.
         let _ = send.reset(code::RESET);
         let _ = recv.stop(code::RESET);
-        return show_reset(&flow, errno, events);
     }
-    if up != Ended::Finished || down != Ended::Finished {
-        events.closed(flow.id);
-    } else {
-        flow.unseal();
-        events.finished(flow.id);
+    match (up, down) {
+        // The program has gone, whatever the peer does.
+        (Ended::HungUp | Ended::Aborted, _) | (_, Ended::HungUp | Ended::Aborted) => {
+            events.closed(flow.id);
+        }
+        (Ended::Reset(errno), _) | (_, Ended::Reset(errno)) => show_reset(&flow, errno, events),
+        (Ended::Finished, Ended::Finished) => {
+            flow.unseal();
+            events.finished(flow.id);
+        }
     }
 }
 
@@ -217,6 +227,10 @@ async fn stopped_by_peer(
     send: &mut SendStream,
     events: &dyn Events,
 ) -> Ended {
+    if flow.cut_off.load(Ordering::Relaxed) {
+        // Its answer to a reset of ours.
+        return Ended::Aborted;
+    }
     if code != code::CLOSED {
         flow.reset_behind(code::bytes_before_reset(code));
         return Ended::Reset(Errno::ECONNRESET);

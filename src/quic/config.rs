@@ -21,8 +21,8 @@ const LOOPBACK_MTU: u32 = 65_535;
 const JUMBO_MTU: u32 = 9_000;
 
 /// Bytes that one stream may have in flight or unread: what a stalled or hostile peer can make us
-/// keep for each connection. TCP's own limit is of that size (net.ipv4.tcp_rmem, 6 MiB).
-const STREAM_WINDOW: u32 = 8 << 20;
+/// keep for each connection. TCP's own limit is of that size (net.ipv4.tcp_rmem, 6 MiB of which it offers about half).
+const STREAM_WINDOW: u32 = 4 << 20;
 /// Unacknowledged bytes of a whole QUIC connection that are kept for retransmission.
 const SEND_WINDOW: u64 = 64 << 20;
 /// TCP connections that may be open at once on one QUIC connection. quinn makes a place for each that

@@ -2,7 +2,9 @@
 //!
 //! One line a peer: `10.0.0.5:443 sha256:BASE64`, the SHA-256 of the SubjectPublicKeyInfo of the
 //! certificate it showed (the form of RFC 7469 section 2.4: the key is pinned, so a renewed
-//! certificate of the same key is not a stranger). IPv6 is written `[2001:db8::5]:443`. Blank lines
+//! certificate of the same key is not a stranger). A host that has shown its key at one port is no
+//! stranger with that key at a port the system chose for it, so that FTP's data connections and their
+//! like fill neither the file nor the terminal. IPv6 is written `[2001:db8::5]:443`. Blank lines
 //! and lines that start with `#` are kept as they are. Two lines for one peer mean either key.
 #![forbid(unsafe_code)]
 
@@ -102,10 +104,13 @@ impl FromStr for Fingerprint {
     }
 }
 
+/// First port that Linux chooses by itself (ip(7), ip_local_port_range).
+const FIRST_EPHEMERAL_PORT: u16 = 32_768;
+
 /// What the file says about the key a peer showed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Verdict {
-    /// This key is recorded for this peer.
+    /// This key is recorded for this peer; or for its host, and the port is an ephemeral one.
     Known,
     /// No key is recorded for this peer.
     Absent,
@@ -202,7 +207,9 @@ impl KnownHosts {
         peer: SocketAddr,
         key: &Fingerprint,
     ) -> Result<Verdict, KnownHostsError> {
-        let wanted = canonical(peer).to_string();
+        let peer = canonical(peer);
+        let wanted = peer.to_string();
+        let mut familiar = false;
         let mut verdict = Verdict::Absent;
         for (number, line) in contents.split(|&byte| byte == b'\n').enumerate() {
             let line_number = number + 1;
@@ -219,7 +226,12 @@ impl KnownHosts {
                         };
                     }
                 }
-                Line::Pin(..) => {}
+                Line::Pin(host, recorded) => {
+                    familiar |= recorded == *key
+                        && host
+                            .parse()
+                            .is_ok_and(|other: SocketAddr| other.ip() == peer.ip());
+                }
                 Line::Garbled(host) if host == wanted => {
                     let path = self.path.clone();
                     return Err(KnownHostsError::Garbled {
@@ -233,6 +245,9 @@ impl KnownHosts {
                     self.path.display()
                 ),
             }
+        }
+        if verdict == Verdict::Absent && familiar && peer.port() >= FIRST_EPHEMERAL_PORT {
+            return Ok(Verdict::Known);
         }
         Ok(verdict)
     }
@@ -311,6 +326,18 @@ mod tests {
         for wrong in ["", "sha256:", "sha256:AAAA", "md5:47DE", "sha256:****"] {
             assert!(wrong.parse::<Fingerprint>().is_err(), "{wrong}");
         }
+    }
+
+    #[test]
+    fn a_key_met_at_one_port_is_no_stranger_at_an_ephemeral_one() {
+        let (_root, hosts) = file_with("");
+        let (mine, other) = (Fingerprint::of(b"mine"), Fingerprint::of(b"other"));
+        hosts.record(addr("10.0.0.5:21"), &mine).unwrap();
+        let lookup = |peer, key| hosts.lookup(addr(peer), key).unwrap();
+        assert_eq!(lookup("10.0.0.5:50000", &mine), Verdict::Known);
+        assert_eq!(lookup("10.0.0.5:50000", &other), Verdict::Absent);
+        assert_eq!(lookup("10.0.0.6:50000", &mine), Verdict::Absent);
+        assert_eq!(lookup("10.0.0.5:80", &mine), Verdict::Absent);
     }
 
     #[test]

@@ -151,10 +151,13 @@ impl Quic {
         let (done, finished) = oneshot::channel();
         self.shared.handle.spawn(async move {
             pool.close();
-            for server in servers {
+            for server in &servers {
                 server.close();
             }
             tokio::time::sleep(FAREWELL_TIME).await;
+            for server in &servers {
+                server.free_port();
+            }
             let _ = done.send(());
         });
         let _ = finished.blocking_recv();

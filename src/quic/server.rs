@@ -173,6 +173,11 @@ impl Server {
         for _ in 0..FAREWELL_TURNS {
             tokio::task::yield_now().await;
         }
+        self.free_port();
+    }
+
+    /// Gives the UDP port up.
+    pub(super) fn free_port(&self) {
         if let Some(socket) = self.socket.upgrade() {
             socket.free_port();
         }

@@ -247,7 +247,8 @@ fn usable(
     end: OwnedFd,
 ) -> Result<(SocketId, OwnedFd), Errno> {
     let entry = table.get(id).ok_or(Errno::EBADF)?;
-    if entry.socket.state != State::Idle || matches!(entry.end, End::Alone) {
+    let unused = matches!(entry.end, End::Alone) && !entry.marked;
+    if entry.socket.state != State::Idle || unused {
         return Ok((id, end));
     }
     let fd = call.int(0);
@@ -362,7 +363,13 @@ fn shutdown(supervisor: &Supervisor, call: &Call<'_>) -> Answer {
         let answer = emul::shutdown::shutdown(&mut entry.socket, id, how, supervisor.transport());
         let now = entry.socket.state;
         match before {
-            State::Idle if matches!(entry.end, End::Alone) => pair::shut_down(end.as_fd(), how),
+            State::Idle
+                if matches!(entry.end, End::Alone)
+                    && answer.as_ref().err() == Some(&Errno::ENOTCONN) =>
+            {
+                pair::shut_down(end.as_fd(), how);
+                entry.marked = true;
+            }
             State::Listening { .. } if now == State::Idle => {
                 stop_listening(supervisor, table, id, end.as_fd());
             }

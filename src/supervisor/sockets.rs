@@ -74,6 +74,8 @@ pub(super) struct Entry {
     pub(super) holder: Option<Holder>,
     /// Connections that accept(2) has not taken.
     pub(super) queue: Queue,
+    /// shutdown(2) was called while the program's end was alone: the kernel keeps that for good.
+    pub(super) marked: bool,
     /// An accepted connection that still lies in its listener's queue.
     pub(super) unaccepted: bool,
 }
@@ -88,6 +90,7 @@ impl Entry {
             program,
             holder: None,
             queue: Queue::default(),
+            marked: false,
             unaccepted: program.is_none(),
         }
     }

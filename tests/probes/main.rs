@@ -19,8 +19,9 @@ use marks::{Agreement, Marks};
 /// A probe that takes longer has hung: natively none needs more than a few seconds.
 const LIMIT: Duration = Duration::from_secs(60);
 
-/// Gives a network namespace a loopback with a link-local address, and 10.9.9.0/24, where nobody answers and nothing is refused: packets
-/// leave through lo, come back, are for no local address, and are dropped without a word.
+/// Gives a network namespace a loopback with a link-local address, and 10.9.9.0/24, where nobody answers and
+/// nothing is refused: packets leave through lo, come back, are for no local address, and are dropped without
+/// a word.
 const SILENT_NET: &str = "ip link set lo up && ip addr add 10.9.9.1/32 dev lo \
     && ip addr add fe80::1/64 dev lo nodad \
     && ip route add 10.9.9.0/24 dev lo src 10.9.9.1 && exec \"$@\"";

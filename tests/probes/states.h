@@ -134,7 +134,7 @@ UNUSED static const char *outcome(long result) {
     return out;
 }
 
-/* Not connected: what data calls say is a gap, see states_unconnected_io.c and states_bound_io.c. */
+/* Not connected: what data calls say is a gap, see states_unconnected_io.c. */
 UNUSED static int unconnected(enum state state) { return state == NEW || state == REFUSED || state == LISTENER_SHUT; }
 UNUSED static int bound_or_listens(enum state state) { return state == BOUND || state == LISTENING || state == ONE_WAITS; }
 

@@ -1,4 +1,4 @@
-// The data calls on a socket that is not connected.
+// The data calls on a socket that is not connected: new, bound, refused, listening.
 // net: silent
 // gap: The errno of read and write on an unconnected socket
 #include "states.h"
@@ -6,7 +6,7 @@
 static void data_calls(struct specimen *s, enum state state) {
     char text[128];
     int pending = -1;
-    if (!unconnected(state))
+    if (!unconnected(state) && !bound_or_listens(state))
         return;
     printf("recv %s", outcome(recv(s->fd, text, sizeof text, MSG_DONTWAIT)));
     printf(", peek %s", outcome(recv(s->fd, text, sizeof text, MSG_PEEK | MSG_DONTWAIT)));
