@@ -262,9 +262,13 @@ impl Bindings {
             return None;
         }
         let server = self.bound.remove(&address)?.server?;
-        self.closing.retain(|server| !server.is_retired());
         self.closing.push(Arc::clone(&server));
         Some(server)
+    }
+
+    /// Lets go of the servers whose ports are free.
+    pub(super) fn forget_retired(&mut self) {
+        self.closing.retain(|server| !server.is_retired());
     }
 
     /// All servers, those that are being retired included.

@@ -181,12 +181,11 @@ impl Quic {
         self.shared.handle.spawn(async move {
             server.go_away();
             server.unused().await;
-            let retired = bindings
-                .lock()
-                .unwrap_or_else(PoisonError::into_inner)
-                .retire(address);
+            let lock = || bindings.lock().unwrap_or_else(PoisonError::into_inner);
+            let retired = lock().retire(address);
             if let Some(server) = retired {
                 server.retire().await;
+                lock().forget_retired();
             }
         });
     }

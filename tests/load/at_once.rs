@@ -7,14 +7,15 @@ use crate::usage::Usage;
 const CONNECTIONS: usize = 10_000;
 
 /// Where the ways to end them are tried.
-const SOME: usize = 5_000;
+const SOME: usize = 4_000;
 
 /// As many can wait for accept(2) in any listener's queue, natively and wrapped.
 const UNACCEPTED: usize = 900;
 
-/// Rounds of thousands of connections, and of hundreds.
+/// Rounds of ten thousand connections, of thousands, and of hundreds.
+const LARGE_ROUNDS: usize = 3;
 const ROUNDS: usize = 4;
-const SMALL_ROUNDS: usize = 12;
+const SMALL_ROUNDS: usize = 8;
 
 /// Growth of a supervisor's memory that is no leak, KiB: a table of 10,000 sockets may grow once, by 5 MiB.
 const MARGIN: u64 = 8 << 10;
@@ -88,7 +89,7 @@ fn closed_in_order() {
     let mut pair = Pair::start();
     let mut rounds = Rounds::default();
     print("before", pair.usage());
-    for _ in 0..ROUNDS {
+    for _ in 0..LARGE_ROUNDS {
         let seen = round(&mut pair, CONNECTIONS, "close");
         assert_eq!((seen.ended, seen.reset), (CONNECTIONS, 0));
         rounds.note("closed", pair.wait_rest());

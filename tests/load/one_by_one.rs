@@ -11,7 +11,7 @@ const SHORT: usize = 20_000;
 const REFUSED: usize = 20_000;
 const UNUSED: usize = 20_000;
 /// Each is a QUIC endpoint made and ended.
-const LISTENERS: usize = 4_000;
+const LISTENERS: usize = 2_000;
 
 /// Most in one order, so that each is done long before the programs' time limit.
 const STEP: usize = 10_000;
