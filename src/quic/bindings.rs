@@ -103,7 +103,11 @@ impl Bindings {
         }
         let (socket, address) = match bind_udp(&request) {
             Err(Errno::EADDRINUSE) => {
-                let mut looks = if self.free(request.address.port()) { CLOSING_LOOKS } else { 0 };
+                let mut looks = if self.free(request.address.port()) {
+                    CLOSING_LOOKS
+                } else {
+                    0
+                };
                 loop {
                     match bind_udp(&request) {
                         Err(Errno::EADDRINUSE) if looks > 0 => thread::sleep(CLOSING_PAUSE),

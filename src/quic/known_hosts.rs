@@ -3,8 +3,9 @@
 //! One line a peer: `10.0.0.5:443 sha256:BASE64`, the SHA-256 of the SubjectPublicKeyInfo of the
 //! certificate it showed (the form of RFC 7469 section 2.4: the key is pinned, so a renewed
 //! certificate of the same key is not a stranger). A host that has shown its key at one port is no
-//! stranger with that key at a port the system chose for it, so that FTP's data connections and their
-//! like fill neither the file nor the terminal. IPv6 is written `[2001:db8::5]:443`. Blank lines
+//! stranger with that key at a port that the system may have chosen for it: that is recorded without
+//! a word, and not for ever, so that FTP's data connections and their like fill neither the terminal
+//! nor the file. IPv6 is written `[2001:db8::5]:443`. Blank lines
 //! and lines that start with `#` are kept as they are. Two lines for one peer mean either key.
 #![forbid(unsafe_code)]
 
@@ -107,13 +108,19 @@ impl FromStr for Fingerprint {
 /// First port that Linux chooses by itself (ip(7), ip_local_port_range).
 const FIRST_EPHEMERAL_PORT: u16 = 32_768;
 
+/// Lines with one key for one host after which its other ephemeral ports get none.
+const LINES_OF_HOST: usize = 64;
+
 /// What the file says about the key a peer showed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Verdict {
-    /// This key is recorded for this peer; or for its host, and the port is an ephemeral one.
+    /// This key is recorded for this peer; or so often for its host, at ephemeral ports as this one is,
+    /// that another line would say nothing.
     Known,
     /// No key is recorded for this peer.
     Absent,
+    /// Nor is any, but this one is for its host, and the port is an ephemeral one.
+    Familiar,
     /// Another key is recorded for this peer.
     Changed {
         /// The recorded key.
@@ -159,7 +166,7 @@ impl KnownHosts {
     }
 
     /// Records the key of a peer that is not in the file, and returns what the file said before:
-    /// after `Absent` the line has been added, otherwise nothing was written. The answer may differ
+    /// after `Absent` and `Familiar` the line has been added, otherwise nothing was written. The answer may differ
     /// from an earlier `lookup`, when another process met the same peer in between.
     pub(crate) fn record(
         &self,
@@ -173,7 +180,7 @@ impl KnownHosts {
         let lock = FileLock::acquire(&self.path).map_err(refused)?;
         let (mut contents, mode) = self.read()?;
         let verdict = self.judge(&contents, peer, key)?;
-        if verdict == Verdict::Absent {
+        if matches!(verdict, Verdict::Absent | Verdict::Familiar) {
             // Editors leave files without a final newline.
             if contents.last().is_some_and(|&byte| byte != b'\n') {
                 contents.push(b'\n');
@@ -209,7 +216,7 @@ impl KnownHosts {
     ) -> Result<Verdict, KnownHostsError> {
         let peer = canonical(peer);
         let wanted = peer.to_string();
-        let mut familiar = false;
+        let mut lines_of_host = 0;
         let mut verdict = Verdict::Absent;
         for (number, line) in contents.split(|&byte| byte == b'\n').enumerate() {
             let line_number = number + 1;
@@ -227,10 +234,9 @@ impl KnownHosts {
                     }
                 }
                 Line::Pin(host, recorded) => {
-                    familiar |= recorded == *key
-                        && host
-                            .parse()
-                            .is_ok_and(|other: SocketAddr| other.ip() == peer.ip());
+                    let same_host = |other: SocketAddr| other.ip() == peer.ip();
+                    let counts = recorded == *key && host.parse().is_ok_and(same_host);
+                    lines_of_host += usize::from(counts);
                 }
                 Line::Garbled(host) if host == wanted => {
                     let path = self.path.clone();
@@ -246,10 +252,12 @@ impl KnownHosts {
                 ),
             }
         }
-        if verdict == Verdict::Absent && familiar && peer.port() >= FIRST_EPHEMERAL_PORT {
-            return Ok(Verdict::Known);
-        }
-        Ok(verdict)
+        let ephemeral = peer.port() >= FIRST_EPHEMERAL_PORT;
+        Ok(match (verdict, lines_of_host) {
+            (Verdict::Absent, 1..LINES_OF_HOST) if ephemeral => Verdict::Familiar,
+            (Verdict::Absent, LINES_OF_HOST..) if ephemeral => Verdict::Known,
+            (verdict, _) => verdict,
+        })
     }
 }
 
@@ -334,10 +342,20 @@ mod tests {
         let (mine, other) = (Fingerprint::of(b"mine"), Fingerprint::of(b"other"));
         hosts.record(addr("10.0.0.5:21"), &mine).unwrap();
         let lookup = |peer, key| hosts.lookup(addr(peer), key).unwrap();
-        assert_eq!(lookup("10.0.0.5:50000", &mine), Verdict::Known);
+        assert_eq!(lookup("10.0.0.5:50000", &mine), Verdict::Familiar);
         assert_eq!(lookup("10.0.0.5:50000", &other), Verdict::Absent);
         assert_eq!(lookup("10.0.0.6:50000", &mine), Verdict::Absent);
         assert_eq!(lookup("10.0.0.5:80", &mine), Verdict::Absent);
+        hosts.record(addr("10.0.0.5:50000"), &mine).unwrap();
+        let changed = lookup("10.0.0.5:50000", &other);
+        assert!(matches!(changed, Verdict::Changed { .. }));
+        for port in 40_000..40_100 {
+            hosts
+                .record(SocketAddr::new(addr("10.0.0.5:0").ip(), port), &mine)
+                .unwrap();
+        }
+        let text = fs::read_to_string(hosts.path()).unwrap();
+        assert_eq!(text.lines().count(), LINES_OF_HOST);
     }
 
     #[test]

@@ -126,16 +126,14 @@ impl PeerVerifier {
         .report())
     }
 
-    /// Turns what the file says into an answer; true for a peer it does not know.
-    fn is_stranger(
+    /// Turns what the file says into an answer: a changed key is refused.
+    fn accept(
         &self,
         hosts: &KnownHosts,
         verdict: Result<Verdict, KnownHostsError>,
         presented: Fingerprint,
-    ) -> Result<bool, rustls::Error> {
+    ) -> Result<Verdict, rustls::Error> {
         match verdict.map_err(|error| Refusal::from(error).report())? {
-            Verdict::Known => Ok(false),
-            Verdict::Absent => Ok(true),
             Verdict::Changed { recorded, line } => Err(Refusal::Changed {
                 peer: self.peer,
                 presented,
@@ -144,6 +142,7 @@ impl PeerVerifier {
                 line,
             }
             .report()),
+            other => Ok(other),
         }
     }
 
@@ -152,9 +151,9 @@ impl PeerVerifier {
         &self,
         hosts: &KnownHosts,
         certificate: &CertificateDer<'_>,
-    ) -> Result<bool, rustls::Error> {
+    ) -> Result<Verdict, rustls::Error> {
         let key = public_key(certificate)?;
-        self.is_stranger(hosts, hosts.lookup(self.peer, &key), key)
+        self.accept(hosts, hosts.lookup(self.peer, &key), key)
     }
 
     /// Records a key that has just been proved, if it is new. Asked again under the lock of the
@@ -165,8 +164,8 @@ impl PeerVerifier {
         certificate: &CertificateDer<'_>,
     ) -> Result<(), rustls::Error> {
         let key = public_key(certificate)?;
-        if self.check_pin(hosts, certificate)?
-            && self.is_stranger(hosts, hosts.record(self.peer, &key), key)?
+        if self.check_pin(hosts, certificate)? != Verdict::Known
+            && self.accept(hosts, hosts.record(self.peer, &key), key)? == Verdict::Absent
         {
             // Said whatever the log level is, in one write so that it stays one line among those
             // of other processes. A closed standard error is no reason to refuse the peer.
@@ -271,7 +270,7 @@ mod tests {
             rustls::crypto::aws_lc_rs::default_provider().signature_verification_algorithms;
         let verifier = PeerVerifier::new(peer, Policy::Pinned(hosts.clone()), algorithms);
         let (mine, theirs) = (certificate(), certificate());
-        assert!(verifier.check_pin(&hosts, &mine).unwrap());
+        assert_eq!(verifier.check_pin(&hosts, &mine).unwrap(), Verdict::Absent);
         hosts.record(peer, &public_key(&theirs).unwrap()).unwrap();
         assert!(verifier.record_pin(&hosts, &mine).is_err());
         verifier.record_pin(&hosts, &theirs).unwrap();

@@ -42,10 +42,7 @@ impl Queue {
     /// All connections that wait.
     pub(super) fn waiting(&self) -> impl Iterator<Item = SocketId> {
         let returned = self.returned.iter().map(|(waiting, _)| waiting);
-        let lying = self
-            .lying
-            .iter()
-            .filter_map(|(_, waiting)| waiting.as_ref());
+        let lying = self.lying.iter().flatten();
         returned.chain(lying).map(|waiting| waiting.connection)
     }
 }
