@@ -30,6 +30,10 @@ pub(crate) fn bind(
     if (1..limits.unprivileged_ports).contains(&wanted.port()) && !privileged() {
         return Err(Errno::EACCES);
     }
+    if socket.is_over() {
+        // The network may not have said so yet.
+        socket.finished();
+    }
     // __inet_bind: in TCP_CLOSE, however it came to that, without a port.
     let closed = matches!(socket.state, State::Idle | State::Failed | State::Closed);
     if !closed || socket.has_port {

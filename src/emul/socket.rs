@@ -215,11 +215,13 @@ impl Socket {
     /// Records that both sides have ended the connection in order. If connect(2) has not told of it
     /// yet, the next one tells that it is over.
     pub(crate) fn finished(&mut self) {
-        self.state = match self.state {
-            State::Connected {
-                announced: false, ..
-            } => State::Failed,
-            _ => State::Closed,
+        let State::Connected { announced, .. } = self.state else {
+            return;
+        };
+        self.state = if announced {
+            State::Closed
+        } else {
+            State::Failed
         };
         self.give_port_back();
     }
