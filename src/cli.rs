@@ -11,7 +11,7 @@ use std::{
     time::Duration,
 };
 
-use clap::{Args, CommandFactory, Parser, Subcommand, error::ErrorKind};
+use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum, error::ErrorKind};
 
 use crate::{
     demo::{
@@ -19,7 +19,9 @@ use crate::{
         programs::{self, ClientOptions, ServerOptions},
     },
     doctor, launch, logging,
-    quic::trust::TrustOptions,
+    gateway::{self, GatewayOptions},
+    policy::{RuleError, Rules},
+    quic::{Settings, port::PortOffset, raw::Wire, trust::TrustOptions},
 };
 
 /// Exit status of quicwrap's own failures, as env(1), timeout(1) and nohup(1) have it.
@@ -57,12 +59,31 @@ enum Command {
     Demo(DemoOptions),
     /// Say what this system allows, and what to change
     Doctor,
+    /// Pass connections on between QUIC and TCP, for programs that cannot be wrapped
+    Gateway(Box<GatewayCommand>),
     /// The demonstration's server
     #[command(name = "__demo-server", hide = true)]
     DemoServer(ServerOptions),
     /// The demonstration's client
     #[command(name = "__demo-client", hide = true)]
     DemoClient(ClientOptions),
+}
+
+/// `quicwrap gateway`.
+#[derive(Debug, Args)]
+struct GatewayCommand {
+    #[command(flatten)]
+    gateway: GatewayOptions,
+
+    #[command(flatten)]
+    options: Options,
+}
+
+/// `--fallback`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Fallback {
+    /// In the clear
+    Tcp,
 }
 
 /// What may be set for a wrapped program.
@@ -120,6 +141,52 @@ pub(crate) struct Options {
     )]
     keylog: Option<PathBuf>,
 
+    /// Listening sockets take plain TCP clients as well, on the same port number, so that a server can
+    /// be wrapped before its clients are: their connections are in the clear
+    #[arg(long, env = "QUICWRAP_ALSO_TCP", value_parser = clap::builder::FalseyValueParser::new(), help_heading = "Which connections")]
+    also_tcp: bool,
+
+    /// Where nobody answers over QUIC, connect over TCP, in the clear
+    #[arg(
+        long,
+        value_name = "CARRIER",
+        env = "QUICWRAP_FALLBACK",
+        help_heading = "Which connections"
+    )]
+    fallback: Option<Fallback>,
+
+    /// TCP port N is UDP port N + PORTS, at both ends alike: for programs that use TCP and UDP on one port
+    #[arg(
+        long,
+        value_name = "PORTS",
+        env = "QUICWRAP_PORT_OFFSET",
+        default_value_t = 0,
+        value_parser = clap::value_parser!(u16).range(..=32_767),
+        help_heading = "Which connections"
+    )]
+    port_offset: u16,
+
+    /// How connections lie on the wire. raw: a QUIC connection each, bytes on stream 0 and nothing
+    /// else, to talk to programs that speak QUIC themselves
+    #[arg(
+        long,
+        value_name = "FORM",
+        env = "QUICWRAP_WIRE",
+        default_value = "quicwrap",
+        help_heading = "Connections"
+    )]
+    wire: Wire,
+
+    /// Application protocols (ALPN) to offer and accept with --wire raw [default: none]
+    #[arg(
+        long,
+        value_name = "NAME",
+        env = "QUICWRAP_ALPN",
+        value_delimiter = ',',
+        help_heading = "Connections"
+    )]
+    alpn: Vec<String>,
+
     /// Give a connection up (ETIMEDOUT) when its peer has been silent this long
     #[arg(long, value_name = "SECONDS", env = "QUICWRAP_IDLE_TIMEOUT", default_value_t = 300, value_parser = clap::value_parser!(u32).range(1..), help_heading = "Connections")]
     idle_timeout: u32,
@@ -165,12 +232,35 @@ impl Options {
             state_dir: self.state_dir.clone(),
             known_hosts: self.known_hosts.clone(),
             keylog: self.keylog.clone(),
+            alpn: self.alpn(),
         }
     }
 
-    /// How long a silent peer is waited for.
-    pub(crate) fn idle_timeout(&self) -> Duration {
-        Duration::from_secs(self.idle_timeout.into())
+    fn rules(&self) -> Result<Rules, RuleError> {
+        Ok(Rules::default())
+    }
+
+    /// What concerns connections.
+    ///
+    /// # Errors
+    /// A `--tcp` and a `--quic` rule contradict each other.
+    pub(crate) fn network(&self) -> Result<Settings, RuleError> {
+        let rules = self.rules()?;
+        Ok(Settings {
+            idle_timeout: Duration::from_secs(self.idle_timeout.into()),
+            listener_rules: rules.clone(),
+            rules,
+            also_tcp: self.also_tcp,
+            fall_back: self.fallback == Some(Fallback::Tcp),
+            wire: self.wire,
+            port_offset: PortOffset::new(self.port_offset),
+        })
+    }
+
+    /// The application protocols of TLS; none for quicwrap's own.
+    fn alpn(&self) -> Option<Vec<Vec<u8>>> {
+        let names = self.alpn.iter().map(|name| name.clone().into_bytes());
+        (self.wire == Wire::Raw).then(|| names.collect())
     }
 
     /// How long the end of the program waits for delivery.
@@ -198,6 +288,7 @@ pub fn main() -> ExitCode {
         Some(Command::Demo(options)) => ExitCode::from(demo::run(&options)),
         Some(Command::DemoServer(options)) => program("server", programs::serve(&options)),
         Some(Command::DemoClient(options)) => program("client", programs::send(&options)),
+        Some(Command::Gateway(command)) => gateway(&command),
         Some(Command::Doctor) => ExitCode::from(doctor::run()),
         None if cli.program.is_empty() => {
             fail("no program to run: quicwrap [OPTIONS] -- COMMAND [ARGS]... (see quicwrap --help)")
@@ -217,6 +308,19 @@ fn run(options: &Options, program: Vec<OsString>, inherited: Vec<i32>) -> ExitCo
             Err(error) => fail(&error.to_string()),
         },
         Err(error) => fail(&format!("an argument holds a zero byte: {error}")),
+    }
+}
+
+/// Runs a gateway to its end.
+fn gateway(command: &GatewayCommand) -> ExitCode {
+    let options = &command.options;
+    let settings = match options.network() {
+        Ok(settings) => settings,
+        Err(error) => return fail(&error.to_string()),
+    };
+    match gateway::run(&command.gateway, &options.trust(), settings, options.linger()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => fail(&error.to_string()),
     }
 }
 

@@ -170,7 +170,7 @@ fn attempt_timeout(socket: &Socket, limits: &Limits) -> Duration {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::emul::testing::{FakeTransport, ID, PEER, tcp};
+    use crate::emul::testing::{FakeTransport, ID, LOCAL, PEER, tcp};
 
     fn call(socket: &mut Socket, nonblocking: bool) -> Answer {
         call_on(socket, nonblocking, &FakeTransport::default())
@@ -193,7 +193,7 @@ mod tests {
         let mut socket = tcp();
         assert_eq!(call(&mut socket, true).unwrap_err(), Errno::EINPROGRESS);
         assert_eq!(call(&mut socket, true).unwrap_err(), Errno::EALREADY);
-        assert!(socket.established());
+        assert!(socket.established(LOCAL));
         assert!(matches!(call(&mut socket, true), Ok(Outcome::Value(0))));
         assert_eq!(call(&mut socket, true).unwrap_err(), Errno::EISCONN);
     }

@@ -5,7 +5,7 @@ use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use nix::errno::Errno;
 
-use super::options::Options;
+use super::{address, options::Options};
 
 /// A socket's identity: a SO_COOKIE, which survives dup, fork, exec and SCM_RIGHTS and is never used
 /// twice. It is that of the program's end, or of our end if accept(2) made the program's.
@@ -162,12 +162,13 @@ impl Socket {
         }
     }
 
-    /// Records that the connection is established.
+    /// Records that the connection is established, from this local address.
     ///
     /// Returns false when the program has given up meanwhile.
-    pub(crate) fn established(&mut self) -> bool {
+    pub(crate) fn established(&mut self, local: SocketAddr) -> bool {
         match self.state {
             State::Connecting { peer } => {
+                self.local = Some(address::in_family(local, self.family));
                 self.state = State::Connected {
                     peer,
                     announced: false,
@@ -251,7 +252,7 @@ impl Socket {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::emul::testing::{PEER, tcp};
+    use crate::emul::testing::{LOCAL, PEER, tcp};
 
     #[test]
     fn only_stream_sockets_of_the_internet_families_exist() {
@@ -275,9 +276,9 @@ mod tests {
     #[test]
     fn an_established_event_counts_only_while_connecting() {
         let mut socket = tcp();
-        assert!(!socket.established());
+        assert!(!socket.established(LOCAL));
         socket.state = State::Connecting { peer: PEER };
-        assert!(socket.established());
+        assert!(socket.established(LOCAL));
         assert_eq!(
             socket.state,
             State::Connected {

@@ -15,6 +15,8 @@ use super::{
 
 /// A peer for tests.
 pub(crate) const PEER: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 80);
+/// An own address for tests.
+pub(crate) const LOCAL: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 50_000);
 /// The id of the one socket in a test.
 pub(crate) const ID: SocketId = SocketId(7);
 

@@ -139,9 +139,9 @@ pub(crate) enum Closing {
 
 /// What the network tells the owner of the sockets.
 pub(crate) trait Events: Send + Sync {
-    /// The attempt has succeeded. Returns our end of the pair, ready for data, unless the program
-    /// has gone.
-    fn connected(&self, id: SocketId) -> Option<BridgedEnd>;
+    /// The attempt has succeeded, from this local address. Returns our end of the pair, ready for data,
+    /// unless the program has gone.
+    fn connected(&self, id: SocketId, local: SocketAddr) -> Option<BridgedEnd>;
 
     /// The attempt has failed.
     fn failed(&self, id: SocketId, error: Errno);

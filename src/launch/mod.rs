@@ -33,8 +33,9 @@ use seccompiler::BpfProgram;
 
 use crate::{
     cli::{FAILURE, Options},
+    policy::RuleError,
     quic::{
-        Quic,
+        Quic, Settings,
         trust::{Trust, TrustError},
     },
     supervisor::{Front, Hooks, Supervisor, TargetStatus, filter, limits},
@@ -55,6 +56,9 @@ pub(crate) enum LaunchError {
     /// Certificates, keys, the state directory.
     #[error(transparent)]
     Trust(#[from] TrustError),
+    /// `--tcp` and `--quic` contradict each other.
+    #[error(transparent)]
+    Rules(#[from] RuleError),
     /// The seccomp filter cannot be built.
     #[error("internal error: the seccomp filter: {0}")]
     Filter(#[from] seccompiler::Error),
@@ -70,6 +74,7 @@ pub(crate) enum LaunchError {
 /// the program starts.
 struct Plan<'a> {
     options: &'a Options,
+    settings: Settings,
     program: &'a [CString],
     filter: BpfProgram,
     /// The caller's signal mask, which the program inherits.
@@ -88,12 +93,14 @@ pub(crate) fn run(
     program: &[CString],
     inherited: Vec<i32>,
 ) -> Result<u8, LaunchError> {
+    let settings = options.network()?;
     let trust = Trust::load(&options.trust())?;
     let filter = filter::program()?;
     let mut mask = SigSet::empty();
     sigprocmask(SigmaskHow::SIG_BLOCK, Some(&SigSet::all()), Some(&mut mask))?;
     let plan = Plan {
         options,
+        settings,
         program,
         filter,
         mask,
@@ -157,7 +164,7 @@ fn serve(
 ) -> Result<u8, LaunchError> {
     let supervisor = Supervisor::new(listener, limits::read())?;
     let events = Arc::clone(&supervisor);
-    let (quic, thread) = Quic::start(trust, plan.options.idle_timeout(), events)?;
+    let (quic, thread) = Quic::start(trust, plan.settings.clone(), events)?;
     supervisor.set_transport(Arc::clone(&quic) as _);
     ready.write_all(&[1])?;
     drop(ready);

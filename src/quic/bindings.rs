@@ -1,5 +1,5 @@
-//! Local addresses: which sockets have bound which, and the UDP socket behind each. TCP port N is UDP
-//! port N.
+//! Local addresses: which sockets have bound which, and what holds the port behind each: a UDP socket, a
+//! TCP socket where connections stay on TCP, or both.
 #![forbid(unsafe_code)]
 
 use std::{
@@ -15,8 +15,14 @@ use std::{
 use nix::errno::Errno;
 use socket2::{Domain, SockRef, Socket, Type};
 
-use super::server::Server;
+use super::{
+    listeners::Listeners,
+    port::PortOffset,
+    server::Server,
+    tcp::{self, Acceptor},
+};
 use crate::emul::{socket::SocketId, transport::BindRequest};
+
 
 /// Ports of sockets that did not bind one: Linux's own range (ip(7), ip_local_port_range).
 const EPHEMERAL_PORTS: RangeInclusive<u16> = 32_768..=60_999;
@@ -25,10 +31,22 @@ const EPHEMERAL_PORTS: RangeInclusive<u16> = 32_768..=60_999;
 /// in a system call.
 const CLOSING_LOOKS: usize = 20;
 const CLOSING_PAUSE: Duration = Duration::from_micros(100);
+/// How many ephemeral ports are tried where one must be free for UDP and TCP.
+const EPHEMERAL_ATTEMPTS: usize = 16;
+
+/// What carries the connections of a listener.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Carriers {
+    /// QUIC, on a UDP port.
+    pub(super) quic: bool,
+    /// TCP itself.
+    pub(super) tcp: bool,
+}
 
 /// All addresses in use.
 #[derive(Debug, Default)]
 pub(super) struct Bindings {
+    offset: PortOffset,
     bound: HashMap<SocketAddr, Binding>,
     by_socket: HashMap<SocketId, SocketAddr>,
     /// Addresses of connections: the peer's and, by itself, the own. No two are alike.
@@ -45,11 +63,22 @@ pub(super) struct Binding {
     /// The sockets that share it.
     owners: HashMap<SocketId, BindRequest>,
     /// Those that listen.
-    pub(super) listeners: HashSet<SocketId>,
+    pub(super) listeners: Arc<Listeners>,
     /// Holds the port until somebody listens.
-    pub(super) socket: Option<StdUdpSocket>,
-    /// Serves it from then on.
+    pub(super) reserved: Reserved,
+    /// Serves QUIC from then on.
     pub(super) server: Option<Arc<Server>>,
+    /// Serves TCP while somebody listens.
+    pub(super) acceptor: Option<Acceptor>,
+}
+
+/// What holds a bound port.
+#[derive(Debug, Default)]
+pub(super) struct Reserved {
+    /// Where QUIC is to be spoken.
+    pub(super) udp: Option<StdUdpSocket>,
+    /// Where TCP is.
+    pub(super) tcp: Option<Socket>,
 }
 
 impl Binding {
@@ -74,12 +103,20 @@ impl Binding {
 
     /// Whether `id` may listen beside those that do already.
     pub(super) fn may_listen(&self, id: SocketId) -> bool {
-        let reuses_port = |id| self.owners.get(id).is_some_and(|owner| owner.reuse_port);
-        self.listeners.is_empty() || reuses_port(&id) && self.listeners.iter().all(reuses_port)
+        let reuses_port = |id| self.owners.get(&id).is_some_and(|owner| owner.reuse_port);
+        self.listeners.is_empty() || reuses_port(id) && self.listeners.all(reuses_port)
     }
 }
 
 impl Bindings {
+    /// No address is in use yet; UDP ports lie `offset` above TCP's.
+    pub(super) fn new(offset: PortOffset) -> Self {
+        Self {
+            offset,
+            ..Self::default()
+        }
+    }
+
     /// Reserves an address. `is_busy` says whether connections that a server has accepted are open.
     ///
     /// # Errors
@@ -88,6 +125,7 @@ impl Bindings {
         &mut self,
         id: SocketId,
         request: BindRequest,
+        carriers: Carriers,
         is_busy: impl Fn(&Server) -> bool,
     ) -> Result<SocketAddr, Errno> {
         if let Some(binding) = self.bound.get_mut(&request.address) {
@@ -101,33 +139,38 @@ impl Bindings {
         if self.is_source(&request) {
             return Err(Errno::EADDRINUSE);
         }
-        let (socket, address) = match bind_udp(&request) {
-            Err(Errno::EADDRINUSE) => {
-                let mut looks = if self.free(request.address.port()) {
-                    CLOSING_LOOKS
-                } else {
-                    0
-                };
-                loop {
-                    match bind_udp(&request) {
-                        Err(Errno::EADDRINUSE) if looks > 0 => thread::sleep(CLOSING_PAUSE),
-                        result => break result?,
-                    }
-                    looks -= 1;
-                }
-            }
-            result => result?,
-        };
+        let (reserved, address) = self.reserve(&request, carriers)?;
         let request = BindRequest { address, ..request };
         let binding = Binding {
             owners: HashMap::from([(id, request)]),
-            listeners: HashSet::new(),
-            socket: Some(socket),
+            listeners: Arc::default(),
+            reserved,
             server: None,
+            acceptor: None,
         };
         self.bound.insert(address, binding);
         self.by_socket.insert(id, address);
         Ok(address)
+    }
+
+    /// Takes the port, perhaps from a server that is about to give it up.
+    fn reserve(
+        &mut self,
+        request: &BindRequest,
+        carriers: Carriers,
+    ) -> Result<(Reserved, SocketAddr), Errno> {
+        let offset = self.offset;
+        let first = reserve(request, carriers, offset);
+        if first.as_ref().err() != Some(&Errno::EADDRINUSE) || !self.free(request.address.port()) {
+            return first;
+        }
+        for _ in 0..CLOSING_LOOKS {
+            match reserve(request, carriers, offset) {
+                Err(Errno::EADDRINUSE) => thread::sleep(CLOSING_PAUSE),
+                result => return result,
+            }
+        }
+        Err(Errno::EADDRINUSE)
     }
 
     /// Whether a connection goes out from this address. Connections do not hold a UDP port of their own.
@@ -171,11 +214,15 @@ impl Bindings {
         self.bound.get_mut(self.by_socket.get(&id)?)
     }
 
-    /// Notes that a socket no longer listens. Returns its address and server.
+    /// Notes that a socket no longer listens. If it was the last one, returns its address and server.
     pub(super) fn unlisten(&mut self, id: SocketId) -> Option<(SocketAddr, Arc<Server>)> {
         let address = *self.by_socket.get(&id)?;
         let binding = self.bound.get_mut(&address)?;
-        binding.listeners.remove(&id);
+        binding.listeners.remove(id);
+        if !binding.listeners.is_empty() {
+            return None;
+        }
+        binding.acceptor = None;
         Some((address, binding.server.clone()?))
     }
 
@@ -239,7 +286,7 @@ impl Bindings {
         let address = self.by_socket.remove(&id)?;
         let binding = self.bound.get_mut(&address)?;
         binding.owners.remove(&id);
-        binding.listeners.remove(&id);
+        binding.listeners.remove(id);
         if !binding.owners.is_empty() {
             return None;
         }
@@ -283,18 +330,55 @@ impl Bindings {
     }
 }
 
-/// Reserves a UDP port that answers nobody.
-fn bind_udp(request: &BindRequest) -> Result<(StdUdpSocket, SocketAddr), Errno> {
-    reserve(request).map_err(|error| {
+/// Reserves a port that takes no connection yet.
+fn reserve(
+    request: &BindRequest,
+    carriers: Carriers,
+    offset: PortOffset,
+) -> Result<(Reserved, SocketAddr), Errno> {
+    let mut attempts = EPHEMERAL_ATTEMPTS;
+    loop {
+        attempts -= 1;
+        match reserve_both(request, carriers, offset) {
+            Err(Errno::EADDRINUSE) if request.address.port() == 0 && attempts > 0 => {}
+            result => return result,
+        }
+    }
+}
+
+fn reserve_both(
+    request: &BindRequest,
+    carriers: Carriers,
+    offset: PortOffset,
+) -> Result<(Reserved, SocketAddr), Errno> {
+    let errno = |error: io::Error| {
         error
             .raw_os_error()
             .map_or(Errno::EADDRNOTAVAIL, Errno::from_raw)
-    })
+    };
+    let mut reserved = Reserved::default();
+    let mut request = *request;
+    if carriers.quic {
+        let udp = offset.to_udp(request.address)?;
+        let (socket, bound) = reserve_udp(&BindRequest {
+            address: udp,
+            ..request
+        })
+        .map_err(errno)?;
+        request.address = offset.to_tcp(bound)?;
+        reserved.udp = Some(socket);
+    }
+    if carriers.tcp {
+        let (socket, bound) = tcp::reserve(&request).map_err(errno)?;
+        request.address = bound;
+        reserved.tcp = Some(socket);
+    }
+    Ok((reserved, request.address))
 }
 
 /// Binds, and connects the socket to itself: whoever else sends there gets ICMP port unreachable, and
 /// so ECONNREFUSED, as from a TCP port that nobody listens on.
-fn reserve(request: &BindRequest) -> io::Result<(StdUdpSocket, SocketAddr)> {
+fn reserve_udp(request: &BindRequest) -> io::Result<(StdUdpSocket, SocketAddr)> {
     let socket = new_udp(request)?;
     socket.bind(&request.address.into())?;
     let socket = StdUdpSocket::from(socket);
@@ -318,7 +402,7 @@ fn reserve(request: &BindRequest) -> io::Result<(StdUdpSocket, SocketAddr)> {
     Ok((socket, address))
 }
 
-/// A socket on a reserved port that hears everybody. It takes the place of the connected one, which
+/// A socket on a reserved UDP port that hears everybody. It takes the place of the connected one, which
 /// connect(2) to AF_UNSPEC would not make whole again: for IPv6, the kernel keeps the peer's address
 /// and goes on dropping what comes from others. SO_REUSEADDR lets the two meet on the port for as long
 /// as this takes.
@@ -362,6 +446,15 @@ mod tests {
         }
     }
 
+    const QUIC: Carriers = Carriers {
+        quic: true,
+        tcp: false,
+    };
+    const BOTH: Carriers = Carriers {
+        quic: true,
+        tcp: true,
+    };
+
     fn idle(_: &Server) -> bool {
         false
     }
@@ -374,13 +467,13 @@ mod tests {
     fn a_port_is_one_sockets_until_released() {
         let mut bindings = Bindings::default();
         let address = bindings
-            .bind(SocketId(1), request(loopback(), false), idle)
+            .bind(SocketId(1), request(loopback(), false), QUIC, idle)
             .unwrap();
-        let again = bindings.bind(SocketId(2), request(address, true), idle);
+        let again = bindings.bind(SocketId(2), request(address, true), QUIC, idle);
         assert_eq!(again, Err(Errno::EADDRINUSE));
         assert!(bindings.release(SocketId(1)).is_none());
         assert_eq!(
-            bindings.bind(SocketId(2), request(address, false), idle),
+            bindings.bind(SocketId(2), request(address, false), QUIC, idle),
             Ok(address)
         );
     }
@@ -389,20 +482,20 @@ mod tests {
     fn reuseaddr_shares_a_port_that_nobody_listens_on() {
         let mut bindings = Bindings::default();
         let address = bindings
-            .bind(SocketId(1), request(loopback(), true), idle)
+            .bind(SocketId(1), request(loopback(), true), QUIC, idle)
             .unwrap();
         assert_eq!(
-            bindings.bind(SocketId(2), request(address, true), idle),
+            bindings.bind(SocketId(2), request(address, true), QUIC, idle),
             Ok(address)
         );
         bindings
             .of(SocketId(1))
             .unwrap()
             .listeners
-            .insert(SocketId(1));
+            .add(SocketId(1));
         assert!(!bindings.of(SocketId(2)).unwrap().may_listen(SocketId(2)));
         assert_eq!(
-            bindings.bind(SocketId(3), request(address, true), idle),
+            bindings.bind(SocketId(3), request(address, true), QUIC, idle),
             Err(Errno::EADDRINUSE)
         );
     }
@@ -411,12 +504,12 @@ mod tests {
     fn an_opened_port_hears_everybody_and_is_still_ones_own() {
         for text in ["127.0.0.1:0", "[::]:0"] {
             let request = request(text.parse().unwrap(), false);
-            let (reserved, address) = reserve(&request).unwrap();
+            let (reserved, address) = reserve_udp(&request).unwrap();
             let request = BindRequest { address, ..request };
             let socket = open(reserved, &request).unwrap();
             assert_eq!(socket.local_addr().unwrap(), address);
             assert!(socket.peer_addr().is_err());
-            assert!(reserve(&request).is_err());
+            assert!(reserve_udp(&request).is_err());
         }
     }
 
@@ -425,13 +518,13 @@ mod tests {
         let mut bindings = Bindings::default();
         let foreign = request("192.0.2.1:0".parse().unwrap(), false);
         assert_eq!(
-            bindings.bind(SocketId(1), foreign, idle),
+            bindings.bind(SocketId(1), foreign, QUIC, idle),
             Err(Errno::EADDRNOTAVAIL)
         );
         let other = StdUdpSocket::bind("127.0.0.1:0").unwrap();
         let taken = request(other.local_addr().unwrap(), false);
         assert_eq!(
-            bindings.bind(SocketId(1), taken, idle),
+            bindings.bind(SocketId(1), taken, QUIC, idle),
             Err(Errno::EADDRINUSE)
         );
     }
@@ -442,11 +535,11 @@ mod tests {
         let (any, peer) = (loopback(), "127.0.0.1:80".parse().unwrap());
         let port = bindings.connect(SocketId(1), any, peer).unwrap();
         let source = SocketAddr::new(any.ip(), port);
-        let refused = bindings.bind(SocketId(2), request(source, false), idle);
+        let refused = bindings.bind(SocketId(2), request(source, false), QUIC, idle);
         assert_eq!(refused, Err(Errno::EADDRINUSE));
         assert!(
             bindings
-                .bind(SocketId(2), request(source, true), idle)
+                .bind(SocketId(2), request(source, true), QUIC, idle)
                 .is_ok()
         );
         let other = bindings.connect(SocketId(3), any, peer).unwrap();
@@ -482,5 +575,23 @@ mod tests {
         );
         bindings.release(SocketId(0));
         assert!(bindings.connect(SocketId(1 << 40), any, peer).is_ok());
+    }
+
+    #[test]
+    fn a_port_for_both_is_one_number() {
+        let mut bindings = Bindings::new(PortOffset::new(1_000));
+        let address = bindings
+            .bind(SocketId(1), request(loopback(), false), BOTH, idle)
+            .unwrap();
+        let mut udp = address;
+        udp.set_port(address.port() + 1_000);
+        assert!(StdUdpSocket::bind(udp).is_err());
+        assert!(std::net::TcpListener::bind(address).is_err());
+        bindings.release(SocketId(1));
+        assert!(StdUdpSocket::bind(udp).is_ok());
+        let _foreign = std::net::TcpListener::bind(address).unwrap();
+        let taken = bindings.bind(SocketId(1), request(address, false), BOTH, idle);
+        assert_eq!(taken, Err(Errno::EADDRINUSE));
+        assert!(StdUdpSocket::bind(udp).is_ok(), "nothing is kept of it");
     }
 }

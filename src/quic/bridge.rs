@@ -14,54 +14,27 @@
 
 use std::{
     future::Future,
-    io::IoSlice,
-    os::fd::AsRawFd,
     pin::Pin,
     sync::{Arc, atomic::Ordering},
     time::Duration,
 };
 
-use bytes::{Buf, Bytes};
-use nix::{
-    errno::Errno,
-    sys::socket::{MsgFlags, Shutdown, sendmsg, shutdown},
-};
+use bytes::Bytes;
+use nix::errno::Errno;
 use quinn::{ConnectionError, ReadError, RecvStream, SendStream, StoppedError, VarInt, WriteError};
-use tokio::time::Instant;
 
 use super::{
     code,
-    flow::{Flow, ReadBuffer},
+    ending::{self, Ended, Patience},
+    flow::{Flow, PIECES, Written},
+    raw::Wire,
+    read_buffer::ReadBuffer,
 };
 use crate::emul::transport::{Closing, Events};
 
-/// Received pieces handed to the program in one system call; each is at most a datagram.
-const PIECES: usize = 64;
 /// How long a side that was told of a reset may take to answer. It does not if it had sent FIN, and
 /// all was acknowledged, before it was told.
 const RESET_PATIENCE: Duration = Duration::from_secs(2);
-/// net.ipv4.tcp_fin_timeout's default.
-const FIN_TIMEOUT: Duration = Duration::from_secs(60);
-
-/// How one direction ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Ended {
-    /// With FIN.
-    Finished,
-    /// The program has closed its end.
-    HungUp,
-    /// The program has closed its end so that the peer is to see a reset.
-    Aborted,
-    /// The program must see a reset, and this error.
-    Reset(Errno),
-}
-
-impl Ended {
-    fn is_reset(self) -> bool {
-        matches!(self, Self::Reset(_))
-    }
-}
-
 type Stopped = Pin<Box<dyn Future<Output = Result<Option<VarInt>, StoppedError>> + Send>>;
 
 /// Carries bytes until both directions have ended and what the program wrote is delivered.
@@ -74,8 +47,7 @@ pub(super) async fn run(
     let outward = async {
         let ended = up(&flow, &mut send, events).await;
         settle(&flow, ended, &mut send).await;
-        flow.delivered.store(true, Ordering::Relaxed);
-        flow.progress.notify_waiters();
+        flow.set_delivered();
         ended
     };
     // In this order: what the program wrote is read before its close is told.
@@ -86,17 +58,7 @@ pub(super) async fn run(
         let _ = send.reset(code::RESET);
         let _ = recv.stop(code::RESET);
     }
-    match (up, down) {
-        // The program has gone, whatever the peer does.
-        (Ended::HungUp | Ended::Aborted, _) | (_, Ended::HungUp | Ended::Aborted) => {
-            events.closed(flow.id);
-        }
-        (Ended::Reset(errno), _) | (_, Ended::Reset(errno)) => show_reset(&flow, errno, events),
-        (Ended::Finished, Ended::Finished) => {
-            flow.unseal();
-            events.finished(flow.id);
-        }
-    }
+    ending::tell(&flow, up, down, events);
 }
 
 /// Waits until the peer has acknowledged everything, or wants no more.
@@ -105,27 +67,21 @@ async fn settle(flow: &Flow, ended: Ended, send: &mut SendStream) {
         Ended::Reset(_) => flow.hurry(),
         Ended::Aborted => {
             let answer = send.stopped();
-            if tokio::time::timeout(RESET_PATIENCE, answer).await.is_err() {
+            let patience = match flow.wire {
+                Wire::Quicwrap => RESET_PATIENCE,
+                // Nothing but RESET_STREAM says it there.
+                Wire::Raw => Duration::ZERO,
+            };
+            if tokio::time::timeout(patience, answer).await.is_err() {
                 let _ = send.reset(code::RESET);
             }
         }
         Ended::Finished | Ended::HungUp => match send.stopped().await {
-            Ok(Some(code)) if code != code::CLOSED => {
+            Ok(Some(code)) if code::is_reset(code, flow.wire) => {
                 flow.reset_behind(code::bytes_before_reset(code));
             }
             _ => {}
         },
-    }
-}
-
-fn show_reset(flow: &Flow, errno: Errno, events: &dyn Events) {
-    match flow.end.get_ref().try_clone() {
-        // The copy is closed last, by the receiver of the event.
-        Ok(end) => events.reset(flow.id, end, errno),
-        Err(error) => {
-            tracing::warn!(%error, "a reset is shown as an end of file; raise the limit of open files (ulimit -n)");
-            events.finished(flow.id);
-        }
     }
 }
 
@@ -239,7 +195,7 @@ async fn stopped_by_peer(
         // Its answer to a reset of ours.
         return Ended::Aborted;
     }
-    if code != code::CLOSED {
+    if code::is_reset(code, flow.wire) {
         flow.reset_behind(code::bytes_before_reset(code));
         return Ended::Reset(Errno::ECONNRESET);
     }
@@ -271,7 +227,7 @@ async fn down(flow: &Flow, recv: &mut RecvStream, events: &dyn Events) -> Ended 
             () = flow.hurry.notified() => continue,
             () = patience.ends(flow) => match (flow.closing(events), &patience) {
                 (Closing::Unknown, Patience::WhileOpen) => {
-                    patience = Patience::Until(Instant::now() + FIN_TIMEOUT);
+                    patience = Patience::until_fin_timeout();
                     continue;
                 }
                 (closing, _) => return stop_sender(flow, recv, closing),
@@ -281,38 +237,16 @@ async fn down(flow: &Flow, recv: &mut RecvStream, events: &dyn Events) -> Ended 
             Ok(Some(count)) => {
                 let bytes: usize = pieces[..count].iter().map(Bytes::len).sum();
                 flow.received.fetch_add(bytes as u64, Ordering::Relaxed);
-                if write_all(flow, &mut pieces[..count]).await == Written::Reset {
+                if flow.write_all(&mut pieces[..count]).await == Written::Reset {
                     return Ended::Reset(Errno::ECONNRESET);
                 }
             }
             Ok(None) => {
-                flow.fin_shown.store(true, Ordering::Relaxed);
-                events.peer_finished(flow.id);
-                // FIN shows as a half-close, never as a hang-up: the program may go on writing.
-                let _ = shutdown(flow.end.as_raw_fd(), Shutdown::Write);
+                flow.show_fin(events);
                 return Ended::Finished;
             }
             Err(ReadError::ConnectionLost(error)) => return Ended::Reset(code::lost(&error)),
             Err(_) => return Ended::Reset(Errno::ECONNRESET),
-        }
-    }
-}
-
-/// How long the peer's bytes are waited for.
-#[derive(Debug, Clone, Copy)]
-enum Patience {
-    /// As long as the program has not hung up.
-    WhileOpen,
-    /// The program has shut down both directions and may have closed: TCP waits for FIN no longer
-    /// than tcp_fin_timeout (tcp(7)).
-    Until(Instant),
-}
-
-impl Patience {
-    async fn ends(self, flow: &Flow) {
-        match self {
-            Self::WhileOpen => flow.hung_up().await,
-            Self::Until(deadline) => tokio::time::sleep_until(deadline).await,
         }
     }
 }
@@ -322,7 +256,7 @@ fn stop_sender(flow: &Flow, recv: &mut RecvStream, closing: Closing) -> Ended {
     match closing {
         Closing::Abort => {
             flow.cut_off.store(true, Ordering::Relaxed);
-            let _ = recv.stop(code::reset_behind(flow.sent.load(Ordering::Relaxed)));
+            let _ = recv.stop(code::reset_behind(flow.sent.load(Ordering::Relaxed), flow.wire));
             Ended::Aborted
         }
         Closing::Orderly => {
@@ -334,55 +268,4 @@ fn stop_sender(flow: &Flow, recv: &mut RecvStream, closing: Closing) -> Ended {
             Ended::Finished
         }
     }
-}
-
-/// Whether the program could be given its data.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Written {
-    /// All of it, or it wants no more by shutdown(SHUT_RD) or close(2): the next turn finds out which.
-    Done,
-    /// It does not read, and the connection was reset meanwhile: what it may be blocked in is to end.
-    Reset,
-}
-
-/// Hands all pieces to the program, and leaves them empty.
-async fn write_all(flow: &Flow, pieces: &mut [Bytes]) -> Written {
-    let mut first = 0;
-    while first < pieces.len() {
-        match write(flow, &pieces[first..]) {
-            Ok(mut written) => {
-                while let Some(piece) = pieces.get_mut(first) {
-                    let taken = written.min(piece.len());
-                    piece.advance(taken);
-                    written -= taken;
-                    if !piece.is_empty() {
-                        break;
-                    }
-                    // Gives the datagram's buffer back at once.
-                    *piece = Bytes::new();
-                    first += 1;
-                }
-            }
-            Err(Errno::EAGAIN) if flow.hurried.load(Ordering::Relaxed) => return Written::Reset,
-            Err(Errno::EAGAIN) => tokio::select! {
-                biased;
-                ready = flow.writable() => if ready.is_err() {
-                    return Written::Done;
-                },
-                () = flow.hurry.notified() => {}
-            },
-            Err(_) => return Written::Done,
-        }
-    }
-    Written::Done
-}
-
-fn write(flow: &Flow, pieces: &[Bytes]) -> nix::Result<usize> {
-    let mut slices = [IoSlice::new(&[]); PIECES];
-    for (slice, piece) in slices.iter_mut().zip(pieces) {
-        *slice = IoSlice::new(piece);
-    }
-    let used = &slices[..pieces.len().min(PIECES)];
-    let flags = MsgFlags::MSG_DONTWAIT | MsgFlags::MSG_NOSIGNAL;
-    sendmsg::<()>(flow.end.as_raw_fd(), used, &[], flags, None)
 }

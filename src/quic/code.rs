@@ -3,6 +3,7 @@
 #![forbid(unsafe_code)]
 
 use nix::errno::Errno;
+use super::raw::Wire;
 use quinn::{ConnectionError, TransportErrorCode, VarInt};
 
 /// STOP_SENDING: the program has closed its socket and reads no more. CONNECTION_CLOSE: no longer
@@ -19,8 +20,19 @@ pub(super) const BAD_PREFACE: VarInt = VarInt::from_u32(3);
 const RESET_BEHIND: u64 = 1 << 60;
 
 /// STOP_SENDING: the program has reset its connection, behind so many bytes that this side has sent.
-pub(super) fn reset_behind(bytes: u64) -> VarInt {
+pub(super) fn reset_behind(bytes: u64, wire: Wire) -> VarInt {
+    if wire == Wire::Raw {
+        return RESET;
+    }
     VarInt::from_u64(RESET_BEHIND.saturating_add(bytes)).unwrap_or(RESET)
+}
+
+/// Whether a STOP_SENDING tells of a reset. Programs that speak raw QUIC have codes of their own.
+pub(super) fn is_reset(code: VarInt, wire: Wire) -> bool {
+    match wire {
+        Wire::Quicwrap => code != CLOSED,
+        Wire::Raw => code == RESET,
+    }
 }
 
 /// How many bytes come before the reset that a STOP_SENDING tells of.
@@ -107,10 +119,10 @@ mod tests {
 
     #[test]
     fn a_reset_says_where_it_is() {
-        assert_eq!(bytes_before_reset(reset_behind(12_345)), 12_345);
-        assert_eq!(bytes_before_reset(reset_behind(0)), 0);
+        assert_eq!(bytes_before_reset(reset_behind(12_345, Wire::Quicwrap)), 12_345);
+        assert_eq!(bytes_before_reset(reset_behind(0, Wire::Quicwrap)), 0);
         assert_eq!(bytes_before_reset(RESET), 0);
-        assert_eq!(bytes_before_reset(reset_behind(u64::MAX)), 0);
+        assert_eq!(bytes_before_reset(reset_behind(u64::MAX, Wire::Quicwrap)), 0);
     }
 
     #[test]

@@ -30,6 +30,8 @@ const SEND_WINDOW: u64 = 64 << 20;
 pub(super) const MAX_STREAMS: u32 = 1 << 14;
 /// See above. Enough that few clients ever wait a round trip for more.
 pub(super) const FIRST_STREAMS: u32 = 1 << 8;
+/// `--wire raw` has one for each QUIC connection.
+pub(super) const ONE_STREAM: u32 = 1;
 /// A server opens no streams but for control.
 pub(super) const NO_STREAMS: u32 = 0;
 /// Control streams a peer may open; one is used at a time.

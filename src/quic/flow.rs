@@ -2,7 +2,7 @@
 #![forbid(unsafe_code)]
 
 use std::{
-    io,
+    io::{self, IoSlice},
     os::fd::{AsFd, AsRawFd, OwnedFd},
     sync::{
         Arc,
@@ -10,17 +10,19 @@ use std::{
     },
 };
 
-use bytes::{Bytes, BytesMut};
+use bytes::{Buf, Bytes, BytesMut};
 use nix::{
+    errno::Errno,
     poll::{PollFd, PollFlags, PollTimeout, poll},
-    sys::socket::{MsgFlags, recv},
+    sys::socket::{MsgFlags, Shutdown, recv, sendmsg, shutdown},
 };
 use tokio::{
     io::{Interest, Ready, unix::AsyncFd},
+    net::TcpStream,
     sync::Notify,
 };
 
-use super::link::Share;
+use super::{link::Share, raw::Wire};
 use crate::{
     emul::{
         socket::SocketId,
@@ -28,31 +30,55 @@ use crate::{
     },
     sys::{
         fd::watch,
-        socket::{ends_with_descriptors, get_option, readable_bytes, receive},
+        socket::{get_option, readable_bytes, receive},
     },
 };
 
-/// First read buffer of a connection, in bytes: most connections never carry more at a time.
-const SMALL_READ: usize = 4 << 10;
-/// Largest read buffer: more than AF_UNIX hands out at once.
-const LARGE_READ: usize = 256 << 10;
+/// Received pieces handed to the program in one system call; each is at most a datagram.
+pub(super) const PIECES: usize = 64;
+/// Room for what is thrown away.
+const SINK: usize = 4 << 10;
+
+/// What carries a connection.
+#[derive(Debug)]
+pub(super) enum Carrier {
+    /// A stream of a QUIC connection.
+    Quic {
+        /// The connection.
+        link: Share,
+        /// Packets and bytes that it had lost when the stream began.
+        lost_before: (u64, u64),
+    },
+    /// A TCP connection.
+    Tcp(Arc<TcpStream>),
+}
+
+impl From<Share> for Carrier {
+    fn from(link: Share) -> Self {
+        let path = link.connection.stats().path;
+        Self::Quic {
+            link,
+            lost_before: (path.lost_packets, path.lost_bytes),
+        }
+    }
+}
 
 /// A connection while it is bridged.
 #[derive(Debug)]
 pub(super) struct Flow {
     /// The socket.
     pub(super) id: SocketId,
-    /// The QUIC connection under it.
-    pub(super) link: Share,
+    /// What is under it.
+    pub(super) carrier: Carrier,
+    /// How a stream under it is spoken.
+    pub(super) wire: Wire,
     /// Bytes from the program.
     pub(super) sent: AtomicU64,
     /// Bytes to the program.
     pub(super) received: AtomicU64,
-    /// Packets and bytes that the link had lost when this connection began.
-    pub(super) lost_before: (u64, u64),
     /// Our end of the pair.
     pub(super) end: AsyncFd<OwnedFd>,
-    seal: Arc<Seal>,
+    pub(super) seal: Arc<Seal>,
     /// The program's close is to be seen as a reset.
     pub(super) aborted: AtomicBool,
     /// How many bytes the program is given before it must see a reset. Beyond reach if there is none.
@@ -81,16 +107,16 @@ impl Flow {
     pub(super) fn new(
         id: SocketId,
         end: BridgedEnd,
-        link: Share,
+        carrier: Carrier,
+        wire: Wire,
         progress: Arc<Notify>,
     ) -> io::Result<Self> {
-        let path = link.connection.stats().path;
         Ok(Self {
             id,
-            link,
+            carrier,
+            wire,
             sent: AtomicU64::new(0),
             received: AtomicU64::new(0),
-            lost_before: (path.lost_packets, path.lost_bytes),
             end: watch(end.fd)?,
             seal: end.seal,
             aborted: AtomicBool::new(false),
@@ -178,8 +204,8 @@ impl Flow {
     pub(super) fn unseal(&self) {
         let mut sealed = self.seal.lock();
         if std::mem::take(&mut *sealed) {
-            let mut rest = BytesMut::with_capacity(SMALL_READ);
-            while matches!(receive(self.end.as_fd(), &mut rest, SMALL_READ), Ok(1..)) {
+            let mut rest = BytesMut::with_capacity(SINK);
+            while matches!(receive(self.end.as_fd(), &mut rest, SINK), Ok(1..)) {
                 rest.clear();
             }
         }
@@ -196,97 +222,82 @@ impl Flow {
             }
         }
     }
-}
 
-/// Where the seal lies in our end's queue. Nothing more is written there by then.
-#[derive(Debug, Clone, Copy)]
-enum Place {
-    /// It is the last byte, and stays.
-    Last,
-    /// Behind this many bytes, and more were written by another thread of the program before
-    /// shutdown(2) took effect. It is taken out.
-    Behind(usize),
-}
-
-impl Place {
-    /// Looks for the byte that carries a descriptor.
-    fn find(flow: &Flow) -> nix::Result<Self> {
-        let queued = readable_bytes(flow.end.as_fd())?;
-        if ends_with_descriptors(flow.end.as_fd(), queued)? {
-            return Ok(Self::Last);
-        }
-        // A read ends with it.
-        let mut bytes = vec![0; queued];
-        let peek = MsgFlags::MSG_PEEK | MsgFlags::MSG_DONTWAIT;
-        let with_seal = recv(flow.end.as_raw_fd(), &mut bytes, peek)?;
-        Ok(Self::Behind(with_seal.saturating_sub(1)))
-    }
-}
-
-/// Room to read into: small at first, larger while the program keeps filling it.
-#[derive(Debug, Default)]
-pub(super) struct ReadBuffer {
-    bytes: BytesMut,
-    room: usize,
-    /// Where the seal lies, once it was found.
-    seal: Option<Place>,
-}
-
-impl ReadBuffer {
-    /// What the program has written; none at its end.
-    pub(super) fn read(&mut self, flow: &Flow) -> nix::Result<Option<Bytes>> {
-        if self.bytes.capacity() < SMALL_READ {
-            self.bytes.reserve(self.room.max(SMALL_READ));
-        }
-        let mut sealed = flow.seal.lock();
-        if *sealed {
-            return self.read_sealed(flow, &mut sealed);
-        }
-        let offered = self.bytes.capacity();
-        let count = receive(flow.end.as_fd(), &mut self.bytes, usize::MAX)?;
-        if count == offered {
-            self.room = (offered * 4).min(LARGE_READ);
-        }
-        Ok((count > 0).then(|| self.bytes.split().freeze()))
+    /// All that the program wrote has reached the peer, or is not wanted.
+    pub(super) fn set_delivered(&self) {
+        self.delivered.store(true, Ordering::Relaxed);
+        self.progress.notify_waiters();
     }
 
-    /// As [`Self::read`], once the program has shut down writing.
-    fn read_sealed(&mut self, flow: &Flow, sealed: &mut bool) -> nix::Result<Option<Bytes>> {
-        let place = match self.seal {
-            Some(place) => place,
-            None => Place::find(flow)?,
-        };
-        self.seal = Some(place);
-        match place {
-            Place::Last => match readable_bytes(flow.end.as_fd())? {
-                0 | 1 => Ok(None),
-                queued => self.take(flow, queued - 1),
-            },
-            Place::Behind(0) => {
-                receive(flow.end.as_fd(), &mut self.bytes, 1)?;
-                self.bytes.clear();
-                *sealed = false;
-                self.take(flow, usize::MAX)
-            }
-            Place::Behind(before) => {
-                let taken = self.take(flow, before)?;
-                let count = taken.as_ref().map_or(0, Bytes::len);
-                self.seal = Some(Place::Behind(before.saturating_sub(count)));
-                Ok(taken)
+    /// Shows the peer's FIN, as a half-close and never as a hang-up: the program may go on writing.
+    pub(super) fn show_fin(&self, events: &dyn Events) {
+        self.fin_shown.store(true, Ordering::Relaxed);
+        events.peer_finished(self.id);
+        let _ = shutdown(self.end.as_raw_fd(), Shutdown::Write);
+    }
+
+    /// Shows a reset, or the loss of the connection.
+    pub(super) fn show_reset(&self, errno: Errno, events: &dyn Events) {
+        match self.end.get_ref().try_clone() {
+            // The copy is closed last, by the receiver of the event.
+            Ok(end) => events.reset(self.id, end, errno),
+            Err(error) => {
+                tracing::warn!(%error, "a reset is shown as an end of file; raise the limit of open files (ulimit -n)");
+                events.finished(self.id);
             }
         }
     }
 
-    fn take(&mut self, flow: &Flow, limit: usize) -> nix::Result<Option<Bytes>> {
-        let count = receive(flow.end.as_fd(), &mut self.bytes, limit)?;
-        Ok((count > 0).then(|| self.bytes.split().freeze()))
+    /// Hands all pieces to the program, and leaves them empty.
+    pub(super) async fn write_all(&self, pieces: &mut [Bytes]) -> Written {
+        let mut first = 0;
+        while first < pieces.len() {
+            match self.write(&pieces[first..]) {
+                Ok(mut written) => {
+                    while let Some(piece) = pieces.get_mut(first) {
+                        let taken = written.min(piece.len());
+                        piece.advance(taken);
+                        written -= taken;
+                        if !piece.is_empty() {
+                            break;
+                        }
+                        // Gives the datagram's buffer back at once.
+                        *piece = Bytes::new();
+                        first += 1;
+                    }
+                }
+                Err(Errno::EAGAIN) if self.hurried.load(Ordering::Relaxed) => {
+                    return Written::Reset;
+                }
+                Err(Errno::EAGAIN) => tokio::select! {
+                    biased;
+                    ready = self.writable() => if ready.is_err() {
+                        return Written::Done;
+                    },
+                    () = self.hurry.notified() => {}
+                },
+                Err(_) => return Written::Done,
+            }
+        }
+        Written::Done
     }
 
-    /// Gives a large buffer back while there is nothing to read, for idle connections are many.
-    pub(super) fn rest(&mut self) {
-        if self.bytes.capacity() > SMALL_READ {
-            self.bytes = BytesMut::new();
-            self.room = 0;
+    fn write(&self, pieces: &[Bytes]) -> nix::Result<usize> {
+        let mut slices = [IoSlice::new(&[]); PIECES];
+        for (slice, piece) in slices.iter_mut().zip(pieces) {
+            *slice = IoSlice::new(piece);
         }
+        let used = &slices[..pieces.len().min(PIECES)];
+        let flags = MsgFlags::MSG_DONTWAIT | MsgFlags::MSG_NOSIGNAL;
+        sendmsg::<()>(self.end.as_raw_fd(), used, &[], flags, None)
     }
+}
+
+/// Whether the program could be given its data.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Written {
+    /// All of it, or it wants no more by shutdown(SHUT_RD) or close(2): the next turn finds out which.
+    Done,
+    /// It does not read, and the connection was reset meanwhile: what it may be blocked in is to end.
+    Reset,
 }

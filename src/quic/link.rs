@@ -29,6 +29,13 @@ pub(super) struct Link {
 #[derive(Debug)]
 pub(super) struct Share(Arc<Link>);
 
+impl Share {
+    /// The link, which may outlive the share.
+    pub(super) fn link(&self) -> Arc<Link> {
+        Arc::clone(&self.0)
+    }
+}
+
 impl std::ops::Deref for Share {
     type Target = Link;
 

@@ -1,4 +1,4 @@
-//! The network side: TCP connections as streams of pooled QUIC connections.
+//! The network side: TCP connections as streams of pooled QUIC connections, and those that stay on TCP.
 //!
 //! One thread runs everything here. [`Quic`] is the emulation's [`Transport`]; what happens to
 //! connections goes back through its [`Events`].
@@ -8,15 +8,22 @@ mod bindings;
 mod bridge;
 mod code;
 mod config;
+mod connect;
+mod ending;
 mod flow;
 mod identity;
 mod known_hosts;
 mod link;
+mod listeners;
 mod pool;
+pub(crate) mod port;
 mod preface;
+pub(crate) mod raw;
+mod read_buffer;
 mod route;
 mod server;
 mod state_dir;
+mod tcp;
 pub(crate) mod trust;
 mod udp;
 mod verifier;
@@ -32,24 +39,29 @@ use std::{
 use nix::errno::Errno;
 use quinn::{EndpointConfig, RecvStream, SendStream};
 use tokio::{
+    net::TcpStream,
     runtime::{Builder, Handle},
     sync::{Notify, oneshot},
     task::AbortHandle,
 };
 
 use self::{
-    bindings::Bindings,
-    code::Refusal,
-    flow::Flow,
-    link::Share,
+    bindings::{Binding, Bindings, Carriers},
+    connect::WithoutQuic,
+    flow::{Carrier, Flow},
+    link::{Link, Share},
     pool::{Key, Pool},
-    preface::Preface,
+    port::PortOffset,
+    raw::Wire,
     server::{Server, ServerError},
     trust::Trust,
 };
-use crate::emul::{
-    socket::SocketId,
-    transport::{BindRequest, BridgedEnd, ConnectRequest, Events, PathInfo, Transport},
+use crate::{
+    emul::{
+        socket::SocketId,
+        transport::{BindRequest, BridgedEnd, ConnectRequest, Events, PathInfo, Transport},
+    },
+    policy::{self, Rules},
 };
 
 /// How long the connections are given to send CONNECTION_CLOSE. All streams are over by then, so one
@@ -57,11 +69,32 @@ use crate::emul::{
 /// no longer than this.
 const FAREWELL_TIME: Duration = Duration::from_millis(5);
 
+/// What the command line says of connections.
+#[derive(Debug, Clone)]
+pub(crate) struct Settings {
+    /// How long a silent peer is waited for.
+    pub(crate) idle_timeout: Duration,
+    /// Which connections to peers QUIC carries.
+    pub(crate) rules: Rules,
+    /// On which listeners it does.
+    pub(crate) listener_rules: Rules,
+    /// Listeners take plain TCP clients as well.
+    pub(crate) also_tcp: bool,
+    /// Where nobody answers over QUIC, connect over TCP.
+    pub(crate) fall_back: bool,
+    /// How connections lie on the wire.
+    pub(crate) wire: Wire,
+    /// Where UDP ports lie.
+    pub(crate) port_offset: PortOffset,
+}
+
 /// What the tasks of the network share.
 struct Shared {
     handle: Handle,
     events: Arc<dyn Events>,
-    idle_timeout: Duration,
+    settings: Settings,
+    pool: Arc<Pool>,
+    without_quic: WithoutQuic,
     flows: Mutex<HashMap<SocketId, Arc<Flow>>>,
     /// Notified when a flow has ended or delivered everything.
     progress: Arc<Notify>,
@@ -71,7 +104,6 @@ struct Shared {
 pub(crate) struct Quic {
     shared: Arc<Shared>,
     trust: Arc<Trust>,
-    pool: Arc<Pool>,
     bindings: Arc<Mutex<Bindings>>,
     attempts: Arc<Mutex<HashMap<SocketId, AbortHandle>>>,
 }
@@ -90,24 +122,26 @@ impl Quic {
     /// EAGAIN, EMFILE: no thread or no epoll descriptor.
     pub(crate) fn start(
         trust: Trust,
-        idle_timeout: Duration,
+        settings: Settings,
         events: Arc<dyn Events>,
     ) -> std::io::Result<(Arc<Self>, Thread)> {
         // One thread was fastest on two cores: no packet changes threads.
         let runtime = Builder::new_current_thread().enable_all().build()?;
+        let trust = Arc::new(trust);
+        let bindings = Bindings::new(settings.port_offset);
         let shared = Arc::new(Shared {
             handle: runtime.handle().clone(),
             events,
-            idle_timeout,
+            pool: Pool::new(Arc::clone(&trust), settings.clone()),
+            settings,
+            without_quic: WithoutQuic::default(),
             flows: Mutex::default(),
             progress: Arc::default(),
         });
-        let trust = Arc::new(trust);
         let quic = Arc::new(Self {
-            pool: Pool::new(Arc::clone(&trust), idle_timeout),
             shared,
             trust,
-            bindings: Arc::default(),
+            bindings: Arc::new(Mutex::new(bindings)),
             attempts: Arc::default(),
         });
         let (stop, stopped) = oneshot::channel::<()>();
@@ -146,7 +180,7 @@ impl Quic {
 
     /// Takes leave of the peers, frees all ports, and ends the thread.
     pub(crate) fn finish(&self, thread: Thread) {
-        let pool = Arc::clone(&self.pool);
+        let pool = Arc::clone(&self.shared.pool);
         let servers = self.bindings().servers();
         let (done, finished) = oneshot::channel();
         self.shared.handle.spawn(async move {
@@ -175,6 +209,55 @@ impl Quic {
         self.attempts.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    fn shared(&self) -> Arc<Shared> {
+        Arc::clone(&self.shared)
+    }
+
+    /// Starts the server of a binding, unless it runs.
+    fn listen_quic(&self, binding: &mut Binding, request: &BindRequest) -> Result<(), Errno> {
+        let Some(socket) = binding.reserved.udp.take() else {
+            return Ok(());
+        };
+        let port = request.address.port();
+        let listeners = Arc::clone(&binding.listeners);
+        let request = BindRequest {
+            address: self.shared.settings.port_offset.to_udp(request.address)?,
+            ..*request
+        };
+        let open = bindings::open(socket, &request).map_err(ServerError::from);
+        let started = open.and_then(|socket| {
+            Server::start(socket, port, listeners, &self.trust, &self.shared)
+        });
+        let server = started.map_err(|error| {
+            tracing::error!("cannot listen: {error}");
+            Errno::EACCES
+        })?;
+        binding.server = Some(server);
+        Ok(())
+    }
+
+    /// Runs an attempt to connect, and then the bridge that it comes to.
+    fn begin<B: Future<Output = ()> + Send + 'static>(
+        &self,
+        id: SocketId,
+        attempt: impl Future<Output = Option<B>> + Send + 'static,
+    ) {
+        let attempts = Arc::clone(&self.attempts);
+        // Locked while the task is spawned, so that it cannot end before it is noted.
+        let mut noted = self.attempts();
+        let task = self.shared.handle.spawn(async move {
+            let established = attempt.await;
+            attempts
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .remove(&id);
+            if let Some(bridge) = established {
+                bridge.await;
+            }
+        });
+        noted.insert(id, task.abort_handle());
+    }
+
     /// Ends a server once the connections that its listeners had accepted are over.
     fn wind_down(&self, address: SocketAddr, server: Arc<Server>) {
         let bindings = Arc::clone(&self.bindings);
@@ -193,10 +276,16 @@ impl Quic {
 
 impl Transport for Quic {
     fn bind(&self, id: SocketId, request: BindRequest) -> Result<SocketAddr, Errno> {
-        self.bindings().bind(id, request, |server| {
+        let carriers = self.shared.settings.carriers(request.address);
+        self.bindings().bind(id, request, carriers, |server| {
             let flows = self.shared.flows();
-            let mut accepted = flows.values().filter(|flow| server.has(&flow.link));
-            accepted.any(|flow| !flow.is_hung_up())
+            let of_server = |flow: &Flow| match &flow.carrier {
+                Carrier::Quic { link, .. } => server.has(link),
+                Carrier::Tcp(_) => false,
+            };
+            flows
+                .values()
+                .any(|flow| of_server(flow) && !flow.is_hung_up())
         })
     }
 
@@ -206,75 +295,56 @@ impl Transport for Quic {
         if !binding.may_listen(id) {
             return Err(Errno::EADDRINUSE);
         }
-        let server = match (&binding.server, binding.socket.take()) {
-            (Some(server), _) => Arc::clone(server),
-            (None, None) => return Err(Errno::EINVAL),
-            (None, Some(socket)) => {
-                let _runtime = self.shared.handle.enter();
-                let request = binding.request(id).ok_or(Errno::EINVAL)?;
-                let open = bindings::open(socket, &request).map_err(ServerError::from);
-                let started =
-                    open.and_then(|socket| Server::start(socket, &self.trust, &self.shared));
-                let server = started.map_err(|error| {
-                    tracing::error!("cannot listen: {error}");
-                    Errno::EACCES
-                })?;
-                binding.server = Some(Arc::clone(&server));
-                server
-            }
-        };
-        binding.listeners.insert(id);
-        server.add(id);
+        let request = binding.request(id).ok_or(Errno::EINVAL)?;
+        let _runtime = self.shared.handle.enter();
+        self.shared.listen_tcp(binding, &request)?;
+        self.listen_quic(binding, &request)?;
+        binding.listeners.add(id);
         Ok(())
     }
 
     fn unlisten(&self, id: SocketId) {
         let unlistened = self.bindings().unlisten(id);
-        if let Some((address, server)) = unlistened
-            && server.remove(id)
-        {
-            self.pool.retire(address);
+        if let Some((address, server)) = unlistened {
+            self.shared.pool.retire(address);
             self.shared.handle.spawn(async move { server.go_away() });
         }
     }
 
     fn connect(&self, id: SocketId, request: ConnectRequest) -> Result<SocketAddr, Errno> {
+        let settings = &self.shared.settings;
+        let by_tcp = match settings.rules.decide(request.peer).carrier {
+            policy::Carrier::Tcp => true,
+            policy::Carrier::Quic => {
+                settings.fall_back && self.shared.without_quic.contains(request.peer)
+            }
+        };
+        if by_tcp {
+            let _runtime = self.shared.handle.enter();
+            let bound = self.bindings().of(id).map(|binding| binding.reserved.tcp.take());
+            let attempt = tcp::Attempt::start(request.peer, request.source, bound.flatten())?;
+            let local = attempt.local;
+            self.begin(id, connect::by_tcp(id, request, attempt, self.shared()));
+            return Ok(local);
+        }
         let source = request.source.map(|mut source| {
             source.set_port(0);
             source
         });
-        let mut route = route::find(request.peer, source)?;
+        let mut route = route::find(settings.port_offset.to_udp(request.peer)?, source)?;
         route
             .local
             .set_port(request.source.map_or(0, |source| source.port()));
         let port = self.bindings().connect(id, route.local, request.peer)?;
+        route.local.set_port(port);
         let key = Key {
             peer: request.peer,
             source: source.unwrap_or(pool::any_source(request.peer)),
         };
-        let attempt = connect(
+        self.begin(
             id,
-            key,
-            Preface { source_port: port },
-            request.timeout,
-            Arc::clone(&self.pool),
-            Arc::clone(&self.shared),
+            connect::by_quic(id, key, route.local, request.timeout, self.shared()),
         );
-        let attempts = Arc::clone(&self.attempts);
-        // Locked while the task is spawned, so that it cannot end before it is noted.
-        let mut noted = self.attempts();
-        let task = self.shared.handle.spawn(async move {
-            let established = attempt.await;
-            attempts
-                .lock()
-                .unwrap_or_else(PoisonError::into_inner)
-                .remove(&id);
-            if let Some(bridge) = established {
-                bridge.await;
-            }
-        });
-        noted.insert(id, task.abort_handle());
-        route.local.set_port(port);
         Ok(route.local)
     }
 
@@ -295,22 +365,10 @@ impl Transport for Quic {
 
     fn path(&self, id: SocketId) -> Option<PathInfo> {
         let flow = self.shared.flows().get(&id).cloned()?;
-        let stats = flow.link.connection.stats();
-        let (packets_before, bytes_before) = flow.lost_before;
-        let mtu = stats.path.current_mtu;
-        Some(PathInfo {
-            rtt: stats.path.rtt,
-            min_rtt: stats.path.min_rtt,
-            cwnd: stats.path.cwnd,
-            mss: mtu.saturating_sub(config::OVERHEAD).into(),
-            mtu: mtu.into(),
-            lost_packets: stats.path.lost_packets.saturating_sub(packets_before),
-            lost_bytes: stats.path.lost_bytes.saturating_sub(bytes_before),
-            sent_packets: stats.udp_tx.datagrams,
-            received_packets: stats.udp_rx.datagrams,
-            bytes_sent: flow.sent.load(Ordering::Relaxed),
-            bytes_received: flow.received.load(Ordering::Relaxed),
-        })
+        match &flow.carrier {
+            Carrier::Quic { link, lost_before } => Some(quic_path(&flow, link, *lost_before)),
+            Carrier::Tcp(stream) => tcp::path(&flow, stream),
+        }
     }
 
     fn congestion(&self) -> &'static str {
@@ -318,48 +376,35 @@ impl Transport for Quic {
     }
 }
 
-/// Connects, and returns the bridge that is to run then; none if it came to nothing.
-async fn connect(
-    id: SocketId,
-    key: Key,
-    preface: Preface,
-    timeout: Duration,
-    pool: Arc<Pool>,
-    shared: Arc<Shared>,
-) -> Option<impl Future<Output = ()>> {
-    let opened = tokio::time::timeout(timeout, open_stream(&pool, key, preface)).await;
-    let refusal = match opened {
-        Ok(Ok((share, send, recv))) => {
-            let end = shared.events.connected(id)?;
-            return Some(async move { shared.bridge(id, end, share, send, recv).await });
-        }
-        Ok(Err(refusal)) => refusal,
-        Err(_) => Refusal {
-            errno: Errno::ETIMEDOUT,
-            advice: Some(format!(
-                "nothing that speaks QUIC answered within {timeout:?}; is its program running under quicwrap, and does a firewall let UDP port {} through?",
-                key.peer.port()
-            )),
-        },
-    };
-    if let Some(advice) = &refusal.advice {
-        tracing::error!("cannot connect to {}: {advice}", key.peer);
+/// The state of the path under a stream.
+fn quic_path(flow: &Flow, link: &Link, lost_before: (u64, u64)) -> PathInfo {
+    let stats = link.connection.stats();
+    let (packets_before, bytes_before) = lost_before;
+    let mtu = stats.path.current_mtu;
+    PathInfo {
+        rtt: stats.path.rtt,
+        min_rtt: stats.path.min_rtt,
+        cwnd: stats.path.cwnd,
+        mss: mtu.saturating_sub(config::OVERHEAD).into(),
+        mtu: mtu.into(),
+        lost_packets: stats.path.lost_packets.saturating_sub(packets_before),
+        lost_bytes: stats.path.lost_bytes.saturating_sub(bytes_before),
+        sent_packets: stats.udp_tx.datagrams,
+        received_packets: stats.udp_rx.datagrams,
+        bytes_sent: flow.sent.load(Ordering::Relaxed),
+        bytes_received: flow.received.load(Ordering::Relaxed),
     }
-    shared.events.failed(id, refusal.errno);
-    None
 }
 
-async fn open_stream(
-    pool: &Arc<Pool>,
-    key: Key,
-    preface: Preface,
-) -> Result<(Share, SendStream, RecvStream), Refusal> {
-    let lost = |_| Refusal::from(Errno::ECONNREFUSED);
-    let share = pool.share(key).await?;
-    let (mut send, recv) = share.connection.open_bi().await.map_err(lost)?;
-    let written = send.write_all(&preface.encode()).await;
-    written.map_err(|_| Refusal::from(Errno::ECONNREFUSED))?;
-    Ok((share, send, recv))
+impl Settings {
+    /// What carries the connections of a listener that is bound to `address`.
+    fn carriers(&self, address: SocketAddr) -> Carriers {
+        let quic = self.listener_rules.decide(address).carrier == policy::Carrier::Quic;
+        Carriers {
+            quic,
+            tcp: !quic || self.also_tcp,
+        }
+    }
 }
 
 impl Shared {
@@ -367,16 +412,66 @@ impl Shared {
         self.flows.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Bridges a connection to its end.
+    /// Takes TCP connections for a binding that is to have them and does not yet.
+    fn listen_tcp(
+        self: &Arc<Self>,
+        binding: &mut Binding,
+        request: &BindRequest,
+    ) -> Result<(), Errno> {
+        if binding.acceptor.is_some() {
+            return Ok(());
+        }
+        let reserved = match binding.reserved.tcp.take() {
+            Some(socket) => socket,
+            // It has listened before.
+            None if self.settings.carriers(request.address).tcp => tcp::reserve(request)
+                .map_err(|error| Errno::from_raw(error.raw_os_error().unwrap_or(libc::EADDRINUSE)))?
+                .0,
+            None => return Ok(()),
+        };
+        let acceptor = tcp::Acceptor::start(reserved, Arc::clone(&binding.listeners), self);
+        binding.acceptor = Some(acceptor.map_err(|error| {
+            tracing::error!("cannot listen on TCP: {error}");
+            Errno::from_raw(error.raw_os_error().unwrap_or(libc::EADDRINUSE))
+        })?);
+        Ok(())
+    }
+
+    /// Bridges a stream to its end.
     async fn bridge(
         &self,
         id: SocketId,
         end: BridgedEnd,
         share: Share,
-        send: SendStream,
-        recv: RecvStream,
+        (send, recv): (SendStream, RecvStream),
     ) {
-        let flow = match Flow::new(id, end, share, Arc::clone(&self.progress)) {
+        let link = share.link();
+        let bridge = |flow| async move {
+            match self.settings.wire {
+                Wire::Quicwrap => bridge::run(flow, send, recv, &*self.events).await,
+                Wire::Raw => raw::run_client(flow, link, (send, recv), &*self.events).await,
+            }
+        };
+        self.run(id, end, share.into(), bridge).await;
+    }
+
+    /// Bridges a TCP connection to its end.
+    async fn bridge_tcp(&self, id: SocketId, end: BridgedEnd, stream: TcpStream) {
+        let stream = Arc::new(stream);
+        let carrier = Carrier::Tcp(Arc::clone(&stream));
+        let bridge = |flow| tcp::bridge::run(flow, stream, &*self.events);
+        self.run(id, end, carrier, bridge).await;
+    }
+
+    async fn run<B: Future<Output = ()>>(
+        &self,
+        id: SocketId,
+        end: BridgedEnd,
+        carrier: Carrier,
+        bridge: impl FnOnce(Arc<Flow>) -> B,
+    ) {
+        let flow = Flow::new(id, end, carrier, self.settings.wire, Arc::clone(&self.progress));
+        let flow = match flow {
             Ok(flow) => Arc::new(flow),
             Err(error) => {
                 tracing::error!(%error, "cannot watch a connection, which is dropped");
@@ -384,7 +479,7 @@ impl Shared {
             }
         };
         self.flows().insert(id, Arc::clone(&flow));
-        bridge::run(flow, send, recv, &*self.events).await;
+        bridge(flow).await;
         self.flows().remove(&id);
         self.progress.notify_waiters();
     }

@@ -17,6 +17,7 @@ use quinn::{
 use tokio::sync::watch;
 
 use super::{
+    Settings,
     code::{self, Refusal},
     config,
     link::{Link, Share},
@@ -39,17 +40,17 @@ type Dialled = Option<Result<Arc<Link>, Refusal>>;
 /// All links to servers.
 pub(super) struct Pool {
     trust: Arc<Trust>,
-    idle_timeout: Duration,
+    settings: Settings,
     slots: Mutex<HashMap<Key, watch::Receiver<Dialled>>>,
     endpoints: Mutex<HashMap<SocketAddr, Endpoint>>,
 }
 
 impl Pool {
     /// An empty pool.
-    pub(super) fn new(trust: Arc<Trust>, idle_timeout: Duration) -> Arc<Self> {
+    pub(super) fn new(trust: Arc<Trust>, settings: Settings) -> Arc<Self> {
         Arc::new(Self {
             trust,
-            idle_timeout,
+            settings,
             slots: Mutex::default(),
             endpoints: Mutex::default(),
         })
@@ -120,7 +121,7 @@ impl Pool {
         let dialled = tokio::select! {
             // The pool itself keeps one receiver, so the count is asked for instead of `closed`.
             () = abandoned(&result) => Err(Errno::ECONNABORTED.into()),
-            dialled = self.handshake(key) => dialled,
+            dialled = self.dial_shared(key) => dialled,
         };
         match dialled {
             Ok(link) => {
@@ -139,8 +140,33 @@ impl Pool {
         }
     }
 
-    async fn handshake(&self, key: Key) -> Result<Arc<Link>, Refusal> {
-        let route = route::find(key.peer, Some(key.source))?;
+    async fn dial_shared(&self, key: Key) -> Result<Arc<Link>, Refusal> {
+        let endpoint = self.endpoint(key.source).map_err(no_socket)?;
+        self.handshake(key, endpoint).await
+    }
+
+    /// A link of its own, from a UDP port that is the connection's if that is free. Returns the local
+    /// address.
+    pub(super) async fn dial_alone(
+        &self,
+        key: Key,
+        mut local: SocketAddr,
+    ) -> Result<(Arc<Link>, SocketAddr), Refusal> {
+        let socket = StdUdpSocket::bind(local).or_else(|_| {
+            local.set_port(0);
+            StdUdpSocket::bind(local)
+        });
+        let endpoint = socket.and_then(|socket| {
+            local = socket.local_addr()?;
+            new_endpoint(socket)
+        });
+        let endpoint = endpoint.map_err(no_socket)?;
+        Ok((self.handshake(key, endpoint).await?, local))
+    }
+
+    async fn handshake(&self, key: Key, endpoint: Endpoint) -> Result<Arc<Link>, Refusal> {
+        let udp = self.settings.port_offset.to_udp(key.peer)?;
+        let route = route::find(udp, Some(key.source))?;
         if let Some(errno) = route.probe() {
             tracing::info!(peer = %key.peer, %errno, "no QUIC connection");
             return Err(errno.into());
@@ -151,13 +177,9 @@ impl Pool {
                 errno: Errno::EACCES,
                 advice: Some(error.to_string()),
             })?;
-        let endpoint = self.endpoint(key.source).map_err(|error| Refusal {
-            errno: Errno::from_raw(error.raw_os_error().unwrap_or(libc::EADDRNOTAVAIL)),
-            advice: Some(format!("no UDP socket to reach it from: {error}")),
-        })?;
         let server_name = key.peer.ip().to_string();
         let connecting = endpoint
-            .connect_with(config, key.peer, &server_name)
+            .connect_with(config, udp, &server_name)
             // Port 0, which TCP's SYN would find closed.
             .map_err(|_| Errno::ECONNREFUSED)?;
         tokio::select! {
@@ -198,7 +220,7 @@ impl Pool {
     fn client_config(&self, peer: SocketAddr, route: &Route) -> Result<ClientConfig, ConfigError> {
         let crypto = QuicClientConfig::try_from(self.trust.client_config(peer)?)?;
         let mut config = ClientConfig::new(Arc::new(crypto));
-        let transport = config::transport(route.mtu, self.idle_timeout, config::NO_STREAMS);
+        let transport = config::transport(route.mtu, self.settings.idle_timeout, config::NO_STREAMS);
         config.transport_config(transport);
         Ok(config)
     }
@@ -212,13 +234,7 @@ impl Pool {
         if let Some(endpoint) = endpoints.get(&source) {
             return Ok(endpoint.clone());
         }
-        let socket = UdpSocket::new(StdUdpSocket::bind(source)?)?;
-        let endpoint = Endpoint::new_with_abstract_socket(
-            super::endpoint_config(EndpointConfig::default()),
-            None,
-            Arc::new(socket),
-            Arc::new(TokioRuntime),
-        )?;
+        let endpoint = new_endpoint(StdUdpSocket::bind(source)?)?;
         endpoints.insert(source, endpoint.clone());
         Ok(endpoint)
     }
@@ -232,6 +248,22 @@ impl Pool {
         for endpoint in endpoints.values() {
             endpoint.close(code::CLOSED, b"the program has ended");
         }
+    }
+}
+
+fn new_endpoint(socket: StdUdpSocket) -> io::Result<Endpoint> {
+    Endpoint::new_with_abstract_socket(
+        super::endpoint_config(EndpointConfig::default()),
+        None,
+        Arc::new(UdpSocket::new(socket)?),
+        Arc::new(TokioRuntime),
+    )
+}
+
+fn no_socket(error: io::Error) -> Refusal {
+    Refusal {
+        errno: Errno::from_raw(error.raw_os_error().unwrap_or(libc::EADDRNOTAVAIL)),
+        advice: Some(format!("no UDP socket to reach it from: {error}")),
     }
 }
 

@@ -11,7 +11,6 @@ use std::{
     time::Duration,
 };
 
-use nix::errno::Errno;
 use quinn::{
     Endpoint, EndpointConfig, Incoming, RecvStream, SendStream, ServerConfig, TokioRuntime, VarInt,
     crypto::rustls::QuicServerConfig,
@@ -20,23 +19,17 @@ use quinn::{
 use super::{
     Shared, code, config,
     link::{Link, Share},
+    listeners::Listeners,
     preface::{LENGTH_BYTES, Preface},
+    raw::{self, Wire},
     route,
     trust::Trust,
     udp::UdpSocket,
 };
-use crate::emul::{
-    address::canonical,
-    socket::SocketId,
-    transport::{BridgedEnd, Events},
-};
+use crate::emul::address::canonical;
 
 /// How long a stream may take to say who connects. It comes in one packet.
 const PREFACE_TIMEOUT: Duration = Duration::from_secs(10);
-/// How often a full queue is tried again: often at first, for a burst is soon accepted.
-const SHORTEST_PAUSE: Duration = Duration::from_millis(1);
-const LONGEST_PAUSE: Duration = Duration::from_millis(32);
-
 /// A port with listeners, or with connections that were accepted while there were some.
 #[derive(Debug)]
 pub(super) struct Server {
@@ -45,18 +38,10 @@ pub(super) struct Server {
     socket: Weak<UdpSocket>,
     retired: AtomicBool,
     config: ServerConfig,
-    idle_timeout: Duration,
-    state: Mutex<State>,
-    /// Held by the connection that waits for a place in a full queue, so that those behind it keep their order.
-    door: tokio::sync::Mutex<()>,
-}
-
-#[derive(Debug, Default)]
-struct State {
-    listeners: Vec<SocketId>,
-    /// Which listener is served next, where SO_REUSEPORT lets several share the port.
-    turn: usize,
-    links: Vec<Arc<Link>>,
+    /// The TCP port that it stands for.
+    port: u16,
+    listeners: Arc<Listeners>,
+    links: Mutex<Vec<Arc<Link>>>,
 }
 
 /// Why a port cannot take QUIC connections.
@@ -77,6 +62,8 @@ impl Server {
     /// No certificate to present, or a socket that lacks an option.
     pub(super) fn start(
         socket: std::net::UdpSocket,
+        port: u16,
+        listeners: Arc<Listeners>,
         trust: &Trust,
         shared: &Arc<Shared>,
     ) -> Result<Arc<Self>, ServerError> {
@@ -97,15 +84,14 @@ impl Server {
             socket,
             Arc::new(TokioRuntime),
         )?;
-        let idle_timeout = shared.idle_timeout;
         let server = Arc::new(Self {
             endpoint,
             socket: weak,
             retired: AtomicBool::new(false),
             config,
-            idle_timeout,
-            state: Mutex::default(),
-            door: tokio::sync::Mutex::default(),
+            port,
+            listeners,
+            links: Mutex::default(),
         });
         shared
             .handle
@@ -113,39 +99,21 @@ impl Server {
         Ok(server)
     }
 
-    /// Takes connections for `listener` from now on.
-    pub(super) fn add(&self, listener: SocketId) {
-        self.state().listeners.push(listener);
-    }
-
-    /// Takes no more connections for `listener`. Returns whether it was the last one.
-    pub(super) fn remove(&self, listener: SocketId) -> bool {
-        let mut state = self.state();
-        state.listeners.retain(|&other| other != listener);
-        state.listeners.is_empty()
-    }
-
-    /// Whether anybody listens.
-    pub(super) fn is_listening(&self) -> bool {
-        !self.state().listeners.is_empty()
-    }
-
     /// Whether accepted connections are open.
     pub(super) fn has_connections(&self) -> bool {
-        self.state().links.iter().any(|link| link.is_used())
+        self.links().iter().any(|link| link.is_used())
     }
 
     /// Whether this is a link of its own.
     pub(super) fn has(&self, link: &Link) -> bool {
-        self.state()
-            .links
+        self.links()
             .iter()
             .any(|own| std::ptr::eq(&raw const **own, link))
     }
 
     /// Tells clients that nobody listens any more, so that their next connect(2) asks again.
     pub(super) fn go_away(&self) {
-        for link in &self.state().links {
+        for link in &*self.links() {
             if link.retire() {
                 tokio::spawn(say_go_away(Arc::clone(link)));
             }
@@ -156,8 +124,7 @@ impl Server {
     pub(super) async fn unused(&self) {
         loop {
             let used = self
-                .state()
-                .links
+                .links()
                 .iter()
                 .find(|link| link.is_used())
                 .cloned();
@@ -197,16 +164,16 @@ impl Server {
         self.retired.load(Ordering::Acquire)
     }
 
-    fn state(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    fn links(&self) -> MutexGuard<'_, Vec<Arc<Link>>> {
+        self.links.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     async fn accept(self: Arc<Self>, shared: Arc<Shared>) {
         while let Some(incoming) = self.endpoint.accept().await {
-            if self.is_listening() {
-                tokio::spawn(Arc::clone(&self).serve(incoming, Arc::clone(&shared)));
-            } else {
+            if self.listeners.is_empty() {
                 incoming.refuse();
+            } else {
+                tokio::spawn(Arc::clone(&self).serve(incoming, Arc::clone(&shared)));
             }
         }
     }
@@ -215,7 +182,11 @@ impl Server {
         let client = incoming.remote_address();
         let mut config = self.config.clone();
         let mtu = route::find(canonical(client), None).map_or(0, |route| route.mtu);
-        let transport = config::transport(mtu, self.idle_timeout, config::FIRST_STREAMS);
+        let streams = match shared.settings.wire {
+            Wire::Quicwrap => config::FIRST_STREAMS,
+            Wire::Raw => config::ONE_STREAM,
+        };
+        let transport = config::transport(mtu, shared.settings.idle_timeout, streams);
         config.transport_config(transport);
         let connected = match incoming.accept_with(Arc::new(config)) {
             Ok(connecting) => connecting.await,
@@ -232,6 +203,13 @@ impl Server {
         if !self.keep(&link) {
             return say_go_away(link).await;
         }
+        if shared.settings.wire == Wire::Raw {
+            let addresses = self.addresses(&link, client.port());
+            if let Some(addresses) = addresses {
+                raw::serve(Arc::clone(&link), addresses, &self.listeners, &shared).await;
+            }
+            return self.drop_link(&link);
+        }
         let mut allowed = config::FIRST_STREAMS;
         while let Ok((send, recv)) = link.connection.accept_bi().await {
             let Some(share) = link.share() else {
@@ -245,17 +223,19 @@ impl Server {
             }
             tokio::spawn(Arc::clone(&self).open(share, send, recv, Arc::clone(&shared)));
         }
-        self.state()
-            .links
-            .retain(|other| !Arc::ptr_eq(other, &link));
+        self.drop_link(&link);
+    }
+
+    fn drop_link(&self, link: &Arc<Link>) {
+        self.links().retain(|other| !Arc::ptr_eq(other, link));
     }
 
     /// Notes a link, unless the last listener has gone meanwhile.
     fn keep(&self, link: &Arc<Link>) -> bool {
-        let mut state = self.state();
-        let listening = !state.listeners.is_empty();
+        let mut links = self.links();
+        let listening = !self.listeners.is_empty();
         if listening {
-            state.links.push(Arc::clone(link));
+            links.push(Arc::clone(link));
         }
         listening
     }
@@ -273,82 +253,33 @@ impl Server {
             tracing::info!(client = %share.connection.remote_address(), "a stream without a preface");
             return abort(send, recv, code::BAD_PREFACE);
         };
-        let Some((local, peer)) = self.addresses(&share, preface) else {
+        let Some((local, peer)) = self.addresses(&share, preface.source_port) else {
             return refuse(send, recv);
         };
         let accepted = tokio::select! {
             biased;
-            accepted = self.enter(local, peer, &*shared.events) => accepted,
+            accepted = self.listeners.enter(local, peer, &*shared.events) => accepted,
             // Or the dead would pile up before a program that does not accept.
             _ = share.connection.closed() => return,
         };
         match accepted {
-            Ok((id, end)) => shared.bridge(id, end, share, send, recv).await,
+            Ok((id, end)) => shared.bridge(id, end, share, (send, recv)).await,
             Err(_) => refuse(send, recv),
         }
     }
 
-    /// Hands a connection to a listener. It waits while all queues are full, as a client does whose SYN
-    /// is left unanswered.
-    async fn enter(
-        &self,
-        local: SocketAddr,
-        peer: SocketAddr,
-        events: &dyn Events,
-    ) -> Result<(SocketId, BridgedEnd), Errno> {
-        let _turn = self.door.lock().await;
-        let mut pause = SHORTEST_PAUSE;
-        loop {
-            match self.knock(local, peer, events) {
-                Err(Errno::EAGAIN) => {}
-                result => return result,
-            }
-            tokio::time::sleep(pause).await;
-            pause = (2 * pause).min(LONGEST_PAUSE);
-        }
-    }
-
-    /// Tries each listener once, beginning with the one whose turn it is.
-    fn knock(
-        &self,
-        local: SocketAddr,
-        peer: SocketAddr,
-        events: &dyn Events,
-    ) -> Result<(SocketId, BridgedEnd), Errno> {
-        let count = self.state().listeners.len();
-        for _ in 0..count {
-            let listener = self.next_listener().ok_or(Errno::ECONNREFUSED)?;
-            match events.incoming(listener, local, peer) {
-                Err(Errno::EAGAIN) => {}
-                result => return result,
-            }
-        }
-        Err(if count == 0 {
-            Errno::ECONNREFUSED
-        } else {
-            Errno::EAGAIN
-        })
-    }
-
     /// Both addresses of a connection, as TCP would have them.
-    fn addresses(&self, share: &Share, preface: Preface) -> Option<(SocketAddr, SocketAddr)> {
+    fn addresses(&self, link: &Link, source_port: u16) -> Option<(SocketAddr, SocketAddr)> {
         let bound = self.endpoint.local_addr().ok()?;
-        let ip = share.connection.local_ip().unwrap_or(bound.ip());
-        let mut local = canonical(SocketAddr::new(ip, bound.port()));
-        let mut peer = canonical(share.connection.remote_address());
-        peer.set_port(preface.source_port);
+        let ip = link.connection.local_ip().unwrap_or(bound.ip());
+        let mut local = canonical(SocketAddr::new(ip, self.port));
+        let mut peer = canonical(link.connection.remote_address());
+        peer.set_port(source_port);
         if let (SocketAddr::V6(local), SocketAddr::V6(peer)) = (&mut local, &peer) {
             // A link-local address means nothing without its link, ipv6(7).
             local.set_scope_id(peer.scope_id());
         }
         Some((local, peer))
-    }
-
-    fn next_listener(&self) -> Option<SocketId> {
-        let mut state = self.state();
-        state.turn = state.turn.wrapping_add(1);
-        let count = state.listeners.len();
-        state.listeners.get(state.turn.checked_rem(count)?).copied()
     }
 }
 

@@ -44,6 +44,8 @@ pub(crate) struct TrustOptions {
     pub known_hosts: Option<PathBuf>,
     /// `--keylog`: where TLS secrets are appended, in place of `SSLKEYLOGFILE`.
     pub keylog: Option<PathBuf>,
+    /// Application protocols that are offered and accepted; `None` for quicwrap's own.
+    pub alpn: Option<Vec<Vec<u8>>>,
 }
 
 /// Why there is no TLS configuration. Each message says what to do.
@@ -116,6 +118,7 @@ pub(crate) struct Trust {
     known_hosts: Option<PathBuf>,
     provider: Arc<CryptoProvider>,
     key_log: Arc<dyn KeyLog>,
+    alpn: Vec<Vec<u8>>,
 }
 
 impl Trust {
@@ -138,6 +141,7 @@ impl Trust {
             known_hosts: options.known_hosts.clone(),
             provider: Arc::new(provider()),
             key_log: key_log(options.keylog.as_deref())?,
+            alpn: options.alpn.clone().unwrap_or_else(|| vec![ALPN.to_vec()]),
         })
     }
 
@@ -148,7 +152,7 @@ impl Trust {
             .with_protocol_versions(&[&rustls::version::TLS13])?
             .with_no_client_auth()
             .with_cert_resolver(identity.resolver());
-        config.alpn_protocols = vec![ALPN.to_vec()];
+        config.alpn_protocols = self.alpn.clone();
         config.key_log = self.key_log.clone();
         config.max_early_data_size = 0;
         // Our clients do not resume, so tickets would only be bytes in the first flight.
@@ -173,7 +177,7 @@ impl Trust {
             .dangerous()
             .with_custom_certificate_verifier(Arc::new(verifier))
             .with_no_client_auth();
-        config.alpn_protocols = vec![ALPN.to_vec()];
+        config.alpn_protocols = self.alpn.clone();
         config.key_log = self.key_log.clone();
         config.enable_early_data = false;
         config.resumption = Resumption::disabled();

@@ -27,9 +27,9 @@ use crate::emul::{
 };
 
 impl Events for Supervisor {
-    fn connected(&self, id: SocketId) -> Option<BridgedEnd> {
+    fn connected(&self, id: SocketId, local: SocketAddr) -> Option<BridgedEnd> {
         let mut table = self.table();
-        if !table.get(id)?.socket.established() {
+        if !table.get(id)?.socket.established(local) {
             return None;
         }
         let waiting: Vec<_> = std::iter::from_fn(|| table.unpark(id, Wait::Connect)).collect();

@@ -185,10 +185,22 @@ pub(crate) fn get_long_option(
     Ok(value)
 }
 
+/// TCP_INFO of a TCP socket, tcp(7). What this kernel does not know is zero.
+///
+/// # Errors
+/// As getsockopt(2).
+pub(crate) fn tcp_info(fd: BorrowedFd<'_>) -> nix::Result<libc::tcp_info> {
+    // SAFETY: a struct of integers, for which zeros will do.
+    let mut info = unsafe { mem::zeroed() };
+    get(fd, libc::IPPROTO_TCP, libc::TCP_INFO, &mut info)?;
+    Ok(info)
+}
+
 /// Option values: any bytes make one.
 trait Plain: Copy {}
 impl Plain for libc::c_int {}
 impl Plain for u64 {}
+impl Plain for libc::tcp_info {}
 
 fn set<T: Plain>(
     fd: BorrowedFd<'_>,

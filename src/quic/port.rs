@@ -1,0 +1,75 @@
+//! `--port-offset`: how far above TCP port N its UDP port lies.
+#![forbid(unsafe_code)]
+
+use std::net::SocketAddr;
+
+use nix::errno::Errno;
+
+/// The distance, the same at both ends. Programs see TCP's numbers alone.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) struct PortOffset(u16);
+
+impl PortOffset {
+    /// A distance in ports.
+    pub(crate) fn new(ports: u16) -> Self {
+        Self(ports)
+    }
+
+    /// The UDP address that stands for a TCP address. Port 0, which asks for any, stays.
+    ///
+    /// # Errors
+    /// EADDRNOTAVAIL: there is no such port; said in the log.
+    pub(super) fn to_udp(self, mut tcp: SocketAddr) -> Result<SocketAddr, Errno> {
+        if tcp.port() != 0 {
+            let port = tcp.port().checked_add(self.0).ok_or_else(|| {
+                tracing::error!(
+                    "no UDP port for {tcp}: {} + {} is beyond 65535; choose a smaller --port-offset, at both ends",
+                    tcp.port(),
+                    self.0
+                );
+                Errno::EADDRNOTAVAIL
+            })?;
+            tcp.set_port(port);
+        }
+        Ok(tcp)
+    }
+
+    /// The TCP address that a UDP address stands for.
+    ///
+    /// # Errors
+    /// EADDRINUSE: there is none; another ephemeral port may do.
+    pub(super) fn to_tcp(self, mut udp: SocketAddr) -> Result<SocketAddr, Errno> {
+        let port = udp.port().checked_sub(self.0).filter(|&port| port != 0);
+        udp.set_port(port.ok_or(Errno::EADDRINUSE)?);
+        Ok(udp)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn there_and_back() {
+        let offset = PortOffset::new(10_000);
+        let tcp: SocketAddr = "127.0.0.1:443".parse().unwrap();
+        let udp = offset.to_udp(tcp).unwrap();
+        assert_eq!(udp.port(), 10_443);
+        assert_eq!(offset.to_tcp(udp), Ok(tcp));
+        let any: SocketAddr = "127.0.0.1:0".parse().unwrap();
+        assert_eq!(offset.to_udp(any), Ok(any));
+    }
+
+    #[test]
+    fn ports_without_a_counterpart() {
+        let offset = PortOffset::new(10_000);
+        let high = "127.0.0.1:60000".parse().unwrap();
+        assert_eq!(offset.to_udp(high), Err(Errno::EADDRNOTAVAIL));
+        for low in ["127.0.0.1:10000", "127.0.0.1:80"] {
+            assert_eq!(
+                offset.to_tcp(low.parse().unwrap()),
+                Err(Errno::EADDRINUSE)
+            );
+        }
+    }
+}

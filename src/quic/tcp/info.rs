@@ -1,0 +1,29 @@
+//! What the kernel's TCP says of a path, for TCP_INFO.
+#![forbid(unsafe_code)]
+
+use std::{os::fd::AsFd, sync::atomic::Ordering, time::Duration};
+
+use tokio::net::TcpStream;
+
+use crate::{emul::transport::PathInfo, quic::flow::Flow, sys::socket::tcp_info};
+
+/// The path of a connection, tcp(7).
+pub(in crate::quic) fn path(flow: &Flow, stream: &TcpStream) -> Option<PathInfo> {
+    let info = tcp_info(stream.as_fd()).ok()?;
+    let micros = |micros: u32| Duration::from_micros(micros.into());
+    let mss = info.tcpi_snd_mss;
+    Some(PathInfo {
+        rtt: micros(info.tcpi_rtt),
+        // struct tcp_info of the C library ends before tcpi_min_rtt.
+        min_rtt: micros(info.tcpi_rtt),
+        cwnd: u64::from(info.tcpi_snd_cwnd) * u64::from(mss),
+        mss,
+        mtu: info.tcpi_pmtu,
+        lost_packets: info.tcpi_total_retrans.into(),
+        lost_bytes: u64::from(info.tcpi_total_retrans) * u64::from(mss),
+        sent_packets: 0,
+        received_packets: 0,
+        bytes_sent: flow.sent.load(Ordering::Relaxed),
+        bytes_received: flow.received.load(Ordering::Relaxed),
+    })
+}

@@ -1,0 +1,205 @@
+//! Connections that stay on TCP, by a rule or because nobody answers over QUIC: the same pair and the same
+//! events, with the kernel's TCP at the far side.
+#![forbid(unsafe_code)]
+
+pub(super) mod bridge;
+mod info;
+
+use std::{
+    io,
+    net::SocketAddr,
+    os::fd::AsFd,
+    sync::Arc,
+    time::Duration,
+};
+
+use nix::errno::Errno;
+use socket2::{Domain, SockRef, Socket, Type};
+use tokio::{
+    net::{TcpListener, TcpStream},
+    task::AbortHandle,
+};
+
+pub(super) use info::path;
+
+use super::{Shared, listeners::Listeners};
+use crate::{
+    emul::{
+        address::canonical,
+        transport::BindRequest,
+    },
+    sys::fd::replace,
+};
+
+/// Connections that the kernel keeps while the program's own queue is full. That is as long as its
+/// backlog says; this is room for those on their way there.
+const BACKLOG: i32 = 128;
+/// Pause after accept(2) found no descriptor.
+const NO_DESCRIPTOR_PAUSE: Duration = Duration::from_millis(100);
+
+/// Reserves a port; nobody can connect to it yet.
+///
+/// # Errors
+/// As bind(2).
+pub(super) fn reserve(request: &BindRequest) -> io::Result<(Socket, SocketAddr)> {
+    let socket = Socket::new(Domain::for_address(request.address), Type::STREAM, None)?;
+    socket.set_nonblocking(true)?;
+    socket.set_reuse_address(request.reuse_address)?;
+    socket.set_reuse_port(request.reuse_port)?;
+    if request.address.is_ipv6() {
+        socket.set_only_v6(request.v6_only)?;
+    }
+    socket.bind(&request.address.into())?;
+    let address = socket.local_addr()?.as_socket().unwrap_or(request.address);
+    Ok((socket, address))
+}
+
+/// Takes TCP connections on a port until dropped.
+#[derive(Debug)]
+pub(super) struct Acceptor {
+    listener: Arc<TcpListener>,
+    task: AbortHandle,
+}
+
+impl Acceptor {
+    /// Starts to. To be called within the runtime.
+    ///
+    /// # Errors
+    /// As listen(2): EADDRINUSE.
+    pub(super) fn start(
+        socket: Socket,
+        listeners: Arc<Listeners>,
+        shared: &Arc<Shared>,
+    ) -> io::Result<Self> {
+        socket.listen(BACKLOG)?;
+        let listener = Arc::new(TcpListener::from_std(socket.into())?);
+        let accepting = accept(Arc::clone(&listener), listeners, Arc::clone(shared));
+        let task = shared.handle.spawn(accepting).abort_handle();
+        Ok(Self { listener, task })
+    }
+}
+
+impl Drop for Acceptor {
+    fn drop(&mut self) {
+        self.task.abort();
+        // The port is free at once, as after close(2), although the task ends a little later.
+        let freed = self.listener.local_addr().and_then(|address| {
+            let unbound = Socket::new(Domain::for_address(address), Type::STREAM, None)?;
+            Ok(replace(self.listener.as_fd(), &unbound.into())?)
+        });
+        if let Err(error) = freed {
+            tracing::warn!(%error, "the port of a closed listener stays in use for a moment");
+        }
+    }
+}
+
+async fn accept(listener: Arc<TcpListener>, listeners: Arc<Listeners>, shared: Arc<Shared>) {
+    loop {
+        let stream = match listener.accept().await {
+            Ok((stream, _)) => stream,
+            Err(error) if is_of_one_connection(&error) => continue,
+            Err(error) => {
+                tracing::warn!(%error, "no TCP connection can be accepted; raise the limit of open files (ulimit -n)");
+                tokio::time::sleep(NO_DESCRIPTOR_PAUSE).await;
+                continue;
+            }
+        };
+        if let Err(error) = enter(stream, &listeners, &shared).await {
+            tracing::debug!(%error, "a TCP connection was turned away");
+        }
+    }
+}
+
+/// accept(2): errors that a connection brings along, and those of a listener that is being closed.
+fn is_of_one_connection(error: &io::Error) -> bool {
+    matches!(
+        error.raw_os_error(),
+        Some(libc::ECONNABORTED | libc::EPROTO | libc::ENETDOWN | libc::EHOSTUNREACH | libc::ENETUNREACH)
+    )
+}
+
+async fn enter(
+    stream: TcpStream,
+    listeners: &Listeners,
+    shared: &Arc<Shared>,
+) -> io::Result<()> {
+    let (local, peer) = (canonical(stream.local_addr()?), canonical(stream.peer_addr()?));
+    // A connection that nobody takes is reset, tcp(7), as by a listener that is closed.
+    let socket = SockRef::from(&stream);
+    socket.set_linger(Some(Duration::ZERO))?;
+    let (id, end) = listeners.enter(local, peer, &*shared.events).await?;
+    socket.set_linger(None)?;
+    // The program's writes are joined where they wait, in the pair.
+    socket.set_tcp_nodelay(true)?;
+    let shared = Arc::clone(shared);
+    tokio::spawn(async move { shared.bridge_tcp(id, end, stream).await });
+    Ok(())
+}
+
+/// A socket of the peer's family, bound if the source was chosen.
+fn bound(peer: SocketAddr, source: Option<SocketAddr>) -> io::Result<Socket> {
+    let socket = Socket::new(Domain::for_address(peer), Type::STREAM, None)?;
+    socket.set_nonblocking(true)?;
+    if let Some(source) = source {
+        // Beside connections from the same port to other peers.
+        socket.set_reuse_address(true)?;
+        socket.bind(&source.into())?;
+    }
+    Ok(socket)
+}
+
+/// An attempt to connect.
+#[derive(Debug)]
+pub(super) struct Attempt {
+    stream: TcpStream,
+    /// The address that the kernel has chosen, or that was asked for.
+    pub(super) local: SocketAddr,
+}
+
+impl Attempt {
+    /// Sends a SYN, from the socket that holds the port already if there is one. To be called within the
+    /// runtime.
+    ///
+    /// # Errors
+    /// As connect(2), where no answer is needed to know: ENETUNREACH, EADDRNOTAVAIL.
+    pub(super) fn start(
+        peer: SocketAddr,
+        source: Option<SocketAddr>,
+        reserved: Option<Socket>,
+    ) -> Result<Self, Errno> {
+        let started = || -> io::Result<Self> {
+            let socket = match reserved {
+                Some(socket) => socket,
+                None => bound(peer, source)?,
+            };
+            socket.set_tcp_nodelay(true)?;
+            match socket.connect(&peer.into()) {
+                Err(error) if error.raw_os_error() != Some(libc::EINPROGRESS) => return Err(error),
+                _ => {}
+            }
+            let local = socket.local_addr()?.as_socket().unwrap_or(peer);
+            let stream = TcpStream::from_std(socket.into())?;
+            Ok(Self { stream, local })
+        };
+        started().map_err(|error| match error.raw_os_error() {
+            Some(libc::EADDRINUSE) => Errno::EADDRNOTAVAIL,
+            Some(number) => Errno::from_raw(number),
+            None => Errno::ENETUNREACH,
+        })
+    }
+
+    /// Waits for the answer.
+    ///
+    /// # Errors
+    /// As connect(2): ECONNREFUSED, EHOSTUNREACH, ETIMEDOUT.
+    pub(super) async fn established(self) -> Result<TcpStream, Errno> {
+        let failure = |error: io::Error| {
+            Errno::from_raw(error.raw_os_error().unwrap_or(libc::ECONNABORTED))
+        };
+        self.stream.writable().await.map_err(failure)?;
+        match self.stream.take_error().map_err(failure)? {
+            Some(error) => Err(failure(error)),
+            None => Ok(self.stream),
+        }
+    }
+}
