@@ -14,7 +14,10 @@
 use std::{
     io,
     os::fd::AsRawFd,
-    sync::{Arc, atomic::Ordering},
+    sync::{
+        Arc, OnceLock,
+        atomic::{AtomicU64, Ordering},
+    },
     time::Duration,
 };
 
@@ -24,10 +27,7 @@ use nix::{
     sys::socket::{Shutdown, shutdown},
 };
 use socket2::SockRef;
-use tokio::{
-    io::Interest,
-    net::TcpStream,
-};
+use tokio::{io::Interest, net::TcpStream, sync::Notify};
 
 use crate::{
     emul::transport::{Closing, Events},
@@ -41,10 +41,57 @@ use crate::{
 /// Bytes that are read from TCP at a time, while there is something.
 const READ: usize = 64 << 10;
 
+/// The TCP connection, whose failure the kernel tells only once: to whichever direction asks first.
+struct Remote {
+    stream: Arc<TcpStream>,
+    failure: OnceLock<Errno>,
+    /// Notified when there is one, and when the program has reset the connection.
+    over: Notify,
+    /// How many bytes the program had sent when the peer's FIN came.
+    sent_before_fin: AtomicU64,
+}
+
+impl Remote {
+    /// Notes why the connection has failed, and returns the first reason.
+    fn lost(&self, error: &io::Error, flow: &Flow) -> Ended {
+        let mut errno = Errno::from_raw(error.raw_os_error().unwrap_or(libc::ECONNRESET));
+        let sent = flow.sent.load(Ordering::Relaxed);
+        if errno == Errno::EPIPE && sent <= self.sent_before_fin.load(Ordering::Relaxed) {
+            // tcp_reset in CLOSE_WAIT; not the answer to what the program wrote after the peer's close.
+            errno = Errno::ECONNRESET;
+        }
+        let first = *self.failure.get_or_init(|| errno);
+        self.over.notify_one();
+        Ended::Reset(first)
+    }
+
+    /// Resolves when the connection has failed.
+    async fn failure(&self, flow: &Flow) -> Ended {
+        let asked = self.stream.async_io(Interest::ERROR, || {
+            let taken = self.stream.take_error()?;
+            taken.ok_or_else(|| io::ErrorKind::WouldBlock.into())
+        });
+        tokio::select! {
+            biased;
+            () = self.over.notified() => {}
+            taken = asked => return match taken {
+                Ok(error) | Err(error) => self.lost(&error, flow),
+            },
+        }
+        Ended::Reset(self.failure.get().copied().unwrap_or(Errno::ECONNRESET))
+    }
+}
+
 /// Carries bytes until both directions have ended.
 pub(in crate::quic) async fn run(flow: Arc<Flow>, stream: Arc<TcpStream>, events: &dyn Events) {
+    let remote = Remote {
+        stream,
+        failure: OnceLock::new(),
+        over: Notify::new(),
+        sent_before_fin: AtomicU64::new(u64::MAX),
+    };
     let outward = async {
-        let ended = up(&flow, &stream, events).await;
+        let ended = up(&flow, &remote, events).await;
         if ended.is_reset() {
             flow.hurry();
         }
@@ -53,30 +100,36 @@ pub(in crate::quic) async fn run(flow: Arc<Flow>, stream: Arc<TcpStream>, events
         ended
     };
     // In this order: what the program wrote is read before its close is told.
-    let (up, down) = tokio::join!(biased; outward, down(&flow, &stream, events));
+    let (up, down) = tokio::join!(biased; outward, down(&flow, &remote, events));
     tracing::debug!(id = ?flow.id, ?up, ?down, "TCP connection ended");
     if [up, down].contains(&Ended::Aborted) {
         // tcp(7): the peer is to see RST.
-        let _ = SockRef::from(&stream).set_linger(Some(Duration::ZERO));
+        let _ = SockRef::from(&*remote.stream).set_linger(Some(Duration::ZERO));
     }
     ending::tell(&flow, up, down, events);
 }
 
 /// From the program to the peer.
-async fn up(flow: &Flow, stream: &TcpStream, events: &dyn Events) -> Ended {
+async fn up(flow: &Flow, remote: &Remote, events: &dyn Events) -> Ended {
     let mut buffer = ReadBuffer::default();
     loop {
         match buffer.read(flow) {
             Ok(Some(chunk)) => {
                 flow.sent.fetch_add(chunk.len() as u64, Ordering::Relaxed);
-                if let Err(error) = send(stream, chunk).await {
-                    return lost(flow, &error);
-                }
+                let sent = tokio::select! {
+                    biased;
+                    sent = send(&remote.stream, chunk) => sent,
+                    // The peer does not read, and will not be asked to.
+                    () = remote.over.notified() => Ok(()),
+                };
                 if flow.cut_off.load(Ordering::Relaxed) {
                     return Ended::Aborted;
                 }
+                if let Err(error) = sent {
+                    return remote.lost(&error, flow);
+                }
             }
-            Ok(None) => return end_of_program_data(flow, stream, events),
+            Ok(None) => return end_of_program_data(flow, &remote.stream, events),
             Err(Errno::EAGAIN) => {
                 buffer.rest();
                 tokio::select! {
@@ -84,13 +137,13 @@ async fn up(flow: &Flow, stream: &TcpStream, events: &dyn Events) -> Ended {
                     ready = flow.readable() => if ready.is_err() {
                         return Ended::Reset(Errno::ECONNRESET);
                     },
-                    error = failure(stream) => return lost(flow, &error),
+                    lost = remote.failure(flow) => return lost,
                 }
             }
             Err(error) => {
                 tracing::trace!(id = ?flow.id, %error, "the program has reset its connection");
                 flow.aborted.store(true, Ordering::Relaxed);
-                return end_of_program_data(flow, stream, events);
+                return end_of_program_data(flow, &remote.stream, events);
             }
         }
     }
@@ -108,18 +161,6 @@ async fn send(stream: &TcpStream, mut chunk: Bytes) -> io::Result<()> {
     Ok(())
 }
 
-/// Resolves when the connection has an error that nobody has been told.
-async fn failure(stream: &TcpStream) -> io::Error {
-    if let Err(error) = stream.ready(Interest::ERROR).await {
-        return error;
-    }
-    match stream.take_error() {
-        Ok(Some(error)) | Err(error) => error,
-        // The other direction has taken it, and says so.
-        Ok(None) => std::future::pending().await,
-    }
-}
-
 /// The program has shut down writing or closed.
 fn end_of_program_data(flow: &Flow, stream: &TcpStream, events: &dyn Events) -> Ended {
     match flow.is_hung_up().then(|| flow.closing(events)) {
@@ -133,22 +174,14 @@ fn end_of_program_data(flow: &Flow, stream: &TcpStream, events: &dyn Events) -> 
     }
 }
 
-/// The connection has failed. After the peer's FIN TCP says EPIPE (tcp_reset in CLOSE_WAIT), which is
-/// what a program sees that writes after its peer has closed.
-fn lost(flow: &Flow, error: &io::Error) -> Ended {
-    let errno = Errno::from_raw(error.raw_os_error().unwrap_or(libc::ECONNRESET));
-    let closed = flow.fin_shown.load(Ordering::Relaxed) && errno == Errno::ECONNRESET;
-    Ended::Reset(if closed { Errno::EPIPE } else { errno })
-}
-
 /// From the peer to the program.
-async fn down(flow: &Flow, stream: &TcpStream, events: &dyn Events) -> Ended {
+async fn down(flow: &Flow, remote: &Remote, events: &dyn Events) -> Ended {
     let mut patience = Patience::WhileOpen;
     let mut buffer = BytesMut::new();
     loop {
         let read = tokio::select! {
             biased;
-            read = read(stream, &mut buffer) => read,
+            read = read(&remote.stream, &mut buffer) => read,
             () = patience.ends(flow) => match (flow.closing(events), &patience) {
                 (Closing::Unknown, Patience::WhileOpen) => {
                     patience = Patience::until_fin_timeout();
@@ -156,6 +189,7 @@ async fn down(flow: &Flow, stream: &TcpStream, events: &dyn Events) -> Ended {
                 }
                 (Closing::Abort, _) => {
                     flow.cut_off.store(true, Ordering::Relaxed);
+                    remote.over.notify_one();
                     return Ended::Aborted;
                 }
                 (Closing::Orderly, _) => return Ended::HungUp,
@@ -164,6 +198,11 @@ async fn down(flow: &Flow, stream: &TcpStream, events: &dyn Events) -> Ended {
         };
         match read {
             Ok(0) => {
+                if let Some(&errno) = remote.failure.get() {
+                    return Ended::Reset(errno);
+                }
+                let sent = flow.sent.load(Ordering::Relaxed);
+                remote.sent_before_fin.store(sent, Ordering::Relaxed);
                 flow.show_fin(events);
                 return Ended::Finished;
             }
@@ -174,7 +213,7 @@ async fn down(flow: &Flow, stream: &TcpStream, events: &dyn Events) -> Ended {
                     return Ended::Reset(Errno::ECONNRESET);
                 }
             }
-            Err(error) => return lost(flow, &error),
+            Err(error) => return remote.lost(&error, flow),
         }
     }
 }

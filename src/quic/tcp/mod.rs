@@ -148,6 +148,14 @@ fn bound(peer: SocketAddr, source: Option<SocketAddr>) -> io::Result<Socket> {
     Ok(socket)
 }
 
+/// The peer as a socket of IPv6 is to name it, ipv6(7): one that was bound serves both families.
+fn in_family(peer: SocketAddr, of_v6: bool) -> SocketAddr {
+    match peer {
+        SocketAddr::V4(v4) if of_v6 => (v4.ip().to_ipv6_mapped(), v4.port()).into(),
+        other => other,
+    }
+}
+
 /// An attempt to connect.
 #[derive(Debug)]
 pub(super) struct Attempt {
@@ -173,11 +181,12 @@ impl Attempt {
                 None => bound(peer, source)?,
             };
             socket.set_tcp_nodelay(true)?;
-            match socket.connect(&peer.into()) {
+            let of_v6 = socket.domain()? == Domain::IPV6;
+            match socket.connect(&in_family(peer, of_v6).into()) {
                 Err(error) if error.raw_os_error() != Some(libc::EINPROGRESS) => return Err(error),
                 _ => {}
             }
-            let local = socket.local_addr()?.as_socket().unwrap_or(peer);
+            let local = canonical(socket.local_addr()?.as_socket().unwrap_or(peer));
             let stream = TcpStream::from_std(socket.into())?;
             Ok(Self { stream, local })
         };
