@@ -12,6 +12,7 @@ mod doctor;
 mod emul;
 mod launch;
 mod logging;
+mod policy;
 mod quic;
 mod supervisor;
 mod sys;

@@ -33,6 +33,7 @@ use seccompiler::BpfProgram;
 
 use crate::{
     cli::{FAILURE, Options},
+    policy::RuleError,
     quic::{
         Quic,
         trust::{Trust, TrustError},
@@ -55,6 +56,9 @@ pub(crate) enum LaunchError {
     /// Certificates, keys, the state directory.
     #[error(transparent)]
     Trust(#[from] TrustError),
+    /// `--tcp` and `--quic` contradict each other.
+    #[error(transparent)]
+    Rules(#[from] RuleError),
     /// The seccomp filter cannot be built.
     #[error("internal error: the seccomp filter: {0}")]
     Filter(#[from] seccompiler::Error),
@@ -88,6 +92,7 @@ pub(crate) fn run(
     program: &[CString],
     inherited: Vec<i32>,
 ) -> Result<u8, LaunchError> {
+    options.rules()?;
     let trust = Trust::load(&options.trust())?;
     let filter = filter::program()?;
     let mut mask = SigSet::empty();
