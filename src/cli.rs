@@ -11,16 +11,20 @@ use std::{
     time::Duration,
 };
 
-use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum, error::ErrorKind};
+use clap::{
+    ArgMatches, Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum,
+    error::ErrorKind, parser::ValueSource,
+};
 
 use crate::{
     demo::{
         self, DemoOptions,
         programs::{self, ClientOptions, ServerOptions},
     },
-    doctor, launch, logging,
+    doctor,
     gateway::{self, GatewayOptions},
-    policy::{RuleError, Rules},
+    launch, logging,
+    policy::{self, Carrier, Rule, RuleError, Rules},
     quic::{Settings, port::PortOffset, raw::Wire, trust::TrustOptions},
 };
 
@@ -47,6 +51,16 @@ pub struct Cli {
 
     #[command(flatten)]
     options: Options,
+
+    /// Say on standard output whether QUIC or TCP carries a connection to HOST:PORT, or a listener
+    /// there, and which rule decides; run nothing
+    #[arg(
+        long,
+        value_name = "HOST:PORT",
+        conflicts_with = "program",
+        help_heading = "Which connections"
+    )]
+    explain: Option<String>,
 
     /// The program to run, and its arguments
     #[arg(last = true, value_name = "COMMAND")]
@@ -140,6 +154,29 @@ pub(crate) struct Options {
         help_heading = "Trust"
     )]
     keylog: Option<PathBuf>,
+
+    /// Leave connections to, and listeners on, these addresses and ports on TCP: 10.0.0.0/8, :22,
+    /// 10.0.0.5:5432, [2001:db8::]/32:8000-8999. The longest address prefix decides, then the fewest
+    /// ports
+    #[arg(
+        long,
+        value_name = "RULE",
+        env = "QUICWRAP_TCP",
+        value_delimiter = ',',
+        help_heading = "Which connections"
+    )]
+    tcp: Vec<Rule>,
+
+    /// Carry these by QUIC, and leave what no rule matches on TCP. Without --quic, what no rule
+    /// matches is carried by QUIC
+    #[arg(
+        long,
+        value_name = "RULE",
+        env = "QUICWRAP_QUIC",
+        value_delimiter = ',',
+        help_heading = "Which connections"
+    )]
+    quic: Vec<Rule>,
 
     /// Listening sockets take plain TCP clients as well, on the same port number, so that a server can
     /// be wrapped before its clients are: their connections are in the clear
@@ -236,8 +273,12 @@ impl Options {
         }
     }
 
-    fn rules(&self) -> Result<Rules, RuleError> {
-        Ok(Rules::default())
+    /// Which connections are carried by QUIC.
+    ///
+    /// # Errors
+    /// A `--tcp` and a `--quic` rule contradict each other.
+    pub(crate) fn rules(&self) -> Result<Rules, RuleError> {
+        Rules::new(&self.tcp, &self.quic)
     }
 
     /// What concerns connections.
@@ -277,9 +318,13 @@ pub fn command() -> clap::Command {
 /// Runs what the command line asks for.
 pub fn main() -> ExitCode {
     let inherited = launch::inherited_descriptors();
-    let cli = match Cli::try_parse() {
-        Ok(cli) => cli,
+    let matches = match command().try_get_matches() {
+        Ok(matches) => matches,
         Err(error) => return usage(&error),
+    };
+    let cli = match Cli::from_arg_matches(&matches) {
+        Ok(cli) => cli,
+        Err(error) => return usage(&error.format(&mut command())),
     };
     if let Err(error) = logging::start(&cli.options.log, cli.options.log_file.as_deref()) {
         return fail(&error.to_string());
@@ -290,6 +335,7 @@ pub fn main() -> ExitCode {
         Some(Command::DemoClient(options)) => program("client", programs::send(&options)),
         Some(Command::Gateway(command)) => gateway(&command),
         Some(Command::Doctor) => ExitCode::from(doctor::run()),
+        None if cli.explain.is_some() => explain(&cli, &matches),
         None if cli.program.is_empty() => {
             fail("no program to run: quicwrap [OPTIONS] -- COMMAND [ARGS]... (see quicwrap --help)")
         }
@@ -318,9 +364,41 @@ fn gateway(command: &GatewayCommand) -> ExitCode {
         Ok(settings) => settings,
         Err(error) => return fail(&error.to_string()),
     };
-    match gateway::run(&command.gateway, &options.trust(), settings, options.linger()) {
+    match gateway::run(
+        &command.gateway,
+        &options.trust(),
+        settings,
+        options.linger(),
+    ) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => fail(&error.to_string()),
+    }
+}
+
+/// `--explain`: the answer goes to standard output.
+fn explain(cli: &Cli, matches: &ArgMatches) -> ExitCode {
+    let target = cli.explain.as_deref().unwrap_or_default();
+    let origin = |carrier: Carrier| origin(matches, carrier.option());
+    let rules = match cli.options.rules() {
+        Ok(rules) => rules,
+        Err(error) => return fail(&error.to_string()),
+    };
+    match policy::explain(&rules, target, origin) {
+        Err(error) => fail(&error.to_string()),
+        Ok(text) => match io::stdout().write_all(text.as_bytes()) {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(error) => fail(&format!("standard output: {error}")),
+        },
+    }
+}
+
+/// Where the value of an option comes from.
+fn origin(matches: &ArgMatches, option: &str) -> String {
+    match matches.value_source(option) {
+        Some(ValueSource::EnvVariable) => {
+            format!("from QUICWRAP_{}", option.to_uppercase().replace('-', "_"))
+        }
+        _ => "from the command line".to_owned(),
     }
 }
 

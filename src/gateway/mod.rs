@@ -109,7 +109,9 @@ fn host_and_port(text: &str) -> Result<String, String> {
     }
     match port.parse::<u16>() {
         Ok(1..) => Ok(text.to_owned()),
-        _ => Err(format!("{port:?} is no port: a number from 1 to 65535 is needed")),
+        _ => Err(format!(
+            "{port:?} is no port: a number from 1 to 65535 is needed"
+        )),
     }
 }
 

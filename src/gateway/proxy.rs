@@ -20,7 +20,9 @@ pub(crate) enum ProxyVersion {
 /// The header of a connection from `client` to `local`.
 pub(super) fn header(version: ProxyVersion, client: SocketAddr, local: SocketAddr) -> Vec<u8> {
     match version {
-        ProxyVersion::V1 => v1::Addresses::from((client, local)).to_string().into_bytes(),
+        ProxyVersion::V1 => v1::Addresses::from((client, local))
+            .to_string()
+            .into_bytes(),
         ProxyVersion::V2 => v2::Builder::with_addresses(
             v2::Version::Two | v2::Command::Proxy,
             v2::Protocol::Stream,

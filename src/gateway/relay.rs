@@ -108,7 +108,11 @@ impl Relay {
                         Some((returned, errno)) => (end, failure) = (returned, errno),
                     }
                 }
-                tracing::error!("cannot reach {}: {}; is it running?", self.to, failure.desc());
+                tracing::error!(
+                    "cannot reach {}: {}; is it running?",
+                    self.to,
+                    failure.desc()
+                );
             }
         }
         self.abort_other(id);
@@ -139,7 +143,9 @@ impl Relay {
             source: None,
             timeout: CONNECT_TIMEOUT,
         };
-        let started = self.network().and_then(|network| network.connect(id, request));
+        let started = self
+            .network()
+            .and_then(|network| network.connect(id, request));
         if let Err(errno) = started {
             self.failed(id, errno);
         }
@@ -180,8 +186,7 @@ impl Events for Arc<Relay> {
         peer: SocketAddr,
     ) -> Result<(SocketId, BridgedEnd), Errno> {
         let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
-        let (taken_end, made_end) =
-            socketpair(AddressFamily::Unix, SockType::Stream, None, flags)?;
+        let (taken_end, made_end) = socketpair(AddressFamily::Unix, SockType::Stream, None, flags)?;
         self.greet(&taken_end, peer, local)?;
         let (taken, made) = (self.new_id(), self.new_id());
         let side = |other| Side {

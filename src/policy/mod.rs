@@ -95,6 +95,14 @@ impl Rules {
         })
     }
 
+    /// The same carrier for everything.
+    pub(crate) fn all(carrier: Carrier) -> Self {
+        Self {
+            ordered: Vec::new(),
+            limited: carrier == Carrier::Tcp,
+        }
+    }
+
     /// What carries a connection to `address`, or a listener that is bound to it.
     pub(crate) fn decide(&self, address: SocketAddr) -> Decision<'_> {
         let decisive = self.ordered.iter().find(|(rule, _)| rule.matches(address));

@@ -23,7 +23,6 @@ use super::{
 };
 use crate::emul::{socket::SocketId, transport::BindRequest};
 
-
 /// Ports of sockets that did not bind one: Linux's own range (ip(7), ip_local_port_range).
 const EPHEMERAL_PORTS: RangeInclusive<u16> = 32_768..=60_999;
 
@@ -488,11 +487,7 @@ mod tests {
             bindings.bind(SocketId(2), request(address, true), QUIC, idle),
             Ok(address)
         );
-        bindings
-            .of(SocketId(1))
-            .unwrap()
-            .listeners
-            .add(SocketId(1));
+        bindings.of(SocketId(1)).unwrap().listeners.add(SocketId(1));
         assert!(!bindings.of(SocketId(2)).unwrap().may_listen(SocketId(2)));
         assert_eq!(
             bindings.bind(SocketId(3), request(address, true), QUIC, idle),

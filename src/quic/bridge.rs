@@ -256,7 +256,10 @@ fn stop_sender(flow: &Flow, recv: &mut RecvStream, closing: Closing) -> Ended {
     match closing {
         Closing::Abort => {
             flow.cut_off.store(true, Ordering::Relaxed);
-            let _ = recv.stop(code::reset_behind(flow.sent.load(Ordering::Relaxed), flow.wire));
+            let _ = recv.stop(code::reset_behind(
+                flow.sent.load(Ordering::Relaxed),
+                flow.wire,
+            ));
             Ended::Aborted
         }
         Closing::Orderly => {

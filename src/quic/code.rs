@@ -2,8 +2,8 @@
 //! program.
 #![forbid(unsafe_code)]
 
-use nix::errno::Errno;
 use super::raw::Wire;
+use nix::errno::Errno;
 use quinn::{ConnectionError, TransportErrorCode, VarInt};
 
 /// STOP_SENDING: the program has closed its socket and reads no more. CONNECTION_CLOSE: no longer
@@ -119,10 +119,16 @@ mod tests {
 
     #[test]
     fn a_reset_says_where_it_is() {
-        assert_eq!(bytes_before_reset(reset_behind(12_345, Wire::Quicwrap)), 12_345);
+        assert_eq!(
+            bytes_before_reset(reset_behind(12_345, Wire::Quicwrap)),
+            12_345
+        );
         assert_eq!(bytes_before_reset(reset_behind(0, Wire::Quicwrap)), 0);
         assert_eq!(bytes_before_reset(RESET), 0);
-        assert_eq!(bytes_before_reset(reset_behind(u64::MAX, Wire::Quicwrap)), 0);
+        assert_eq!(
+            bytes_before_reset(reset_behind(u64::MAX, Wire::Quicwrap)),
+            0
+        );
     }
 
     #[test]

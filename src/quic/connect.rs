@@ -77,9 +77,9 @@ pub(super) async fn by_tcp(
     match tokio::time::timeout(request.timeout, attempt.established()).await {
         Ok(Ok(stream)) => {
             let end = shared.events.connected(id, local)?;
-            Some(Box::pin(async move {
-                shared.bridge_tcp(id, end, stream).await
-            }))
+            Some(Box::pin(
+                async move { shared.bridge_tcp(id, end, stream).await },
+            ))
         }
         failed => {
             let errno = failed.map_or(Errno::ETIMEDOUT, |result| {
@@ -118,9 +118,9 @@ pub(super) async fn by_quic(
         }
         Ok(Ok(Established::Tcp(stream, local))) => {
             let end = shared.events.connected(id, local)?;
-            return Some(Box::pin(async move {
-                shared.bridge_tcp(id, end, stream).await
-            }));
+            return Some(Box::pin(
+                async move { shared.bridge_tcp(id, end, stream).await },
+            ));
         }
         Ok(Err(refusal)) => refusal,
         Err(_) => unanswered(key.peer, timeout, &shared),
@@ -145,11 +145,7 @@ fn unanswered(peer: SocketAddr, timeout: Duration, shared: &Shared) -> Refusal {
 }
 
 /// Opens a stream to the peer.
-async fn open(
-    shared: &Arc<Shared>,
-    key: Key,
-    local: SocketAddr,
-) -> Result<Established, Refusal> {
+async fn open(shared: &Arc<Shared>, key: Key, local: SocketAddr) -> Result<Established, Refusal> {
     if shared.settings.wire == Wire::Raw {
         let (stream, local) = raw::open(shared, key, local).await?;
         return Ok(Established::Quic(stream, local));

@@ -225,9 +225,8 @@ impl Quic {
             ..*request
         };
         let open = bindings::open(socket, &request).map_err(ServerError::from);
-        let started = open.and_then(|socket| {
-            Server::start(socket, port, listeners, &self.trust, &self.shared)
-        });
+        let started = open
+            .and_then(|socket| Server::start(socket, port, listeners, &self.trust, &self.shared));
         let server = started.map_err(|error| {
             tracing::error!("cannot listen: {error}");
             Errno::EACCES
@@ -321,7 +320,10 @@ impl Transport for Quic {
         };
         if by_tcp {
             let _runtime = self.shared.handle.enter();
-            let bound = self.bindings().of(id).map(|binding| binding.reserved.tcp.take());
+            let bound = self
+                .bindings()
+                .of(id)
+                .map(|binding| binding.reserved.tcp.take());
             let attempt = tcp::Attempt::start(request.peer, request.source, bound.flatten())?;
             let local = attempt.local;
             self.begin(id, connect::by_tcp(id, request, attempt, self.shared()));
@@ -424,9 +426,13 @@ impl Shared {
         let reserved = match binding.reserved.tcp.take() {
             Some(socket) => socket,
             // It has listened before.
-            None if self.settings.carriers(request.address).tcp => tcp::reserve(request)
-                .map_err(|error| Errno::from_raw(error.raw_os_error().unwrap_or(libc::EADDRINUSE)))?
-                .0,
+            None if self.settings.carriers(request.address).tcp => {
+                tcp::reserve(request)
+                    .map_err(|error| {
+                        Errno::from_raw(error.raw_os_error().unwrap_or(libc::EADDRINUSE))
+                    })?
+                    .0
+            }
             None => return Ok(()),
         };
         let acceptor = tcp::Acceptor::start(reserved, Arc::clone(&binding.listeners), self);
@@ -470,7 +476,13 @@ impl Shared {
         carrier: Carrier,
         bridge: impl FnOnce(Arc<Flow>) -> B,
     ) {
-        let flow = Flow::new(id, end, carrier, self.settings.wire, Arc::clone(&self.progress));
+        let flow = Flow::new(
+            id,
+            end,
+            carrier,
+            self.settings.wire,
+            Arc::clone(&self.progress),
+        );
         let flow = match flow {
             Ok(flow) => Arc::new(flow),
             Err(error) => {

@@ -220,7 +220,8 @@ impl Pool {
     fn client_config(&self, peer: SocketAddr, route: &Route) -> Result<ClientConfig, ConfigError> {
         let crypto = QuicClientConfig::try_from(self.trust.client_config(peer)?)?;
         let mut config = ClientConfig::new(Arc::new(crypto));
-        let transport = config::transport(route.mtu, self.settings.idle_timeout, config::NO_STREAMS);
+        let transport =
+            config::transport(route.mtu, self.settings.idle_timeout, config::NO_STREAMS);
         config.transport_config(transport);
         Ok(config)
     }

@@ -66,10 +66,7 @@ mod tests {
         let high = "127.0.0.1:60000".parse().unwrap();
         assert_eq!(offset.to_udp(high), Err(Errno::EADDRNOTAVAIL));
         for low in ["127.0.0.1:10000", "127.0.0.1:80"] {
-            assert_eq!(
-                offset.to_tcp(low.parse().unwrap()),
-                Err(Errno::EADDRINUSE)
-            );
+            assert_eq!(offset.to_tcp(low.parse().unwrap()), Err(Errno::EADDRINUSE));
         }
     }
 }

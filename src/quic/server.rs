@@ -123,11 +123,7 @@ impl Server {
     /// Waits until the connections that were accepted have ended.
     pub(super) async fn unused(&self) {
         loop {
-            let used = self
-                .links()
-                .iter()
-                .find(|link| link.is_used())
-                .cloned();
+            let used = self.links().iter().find(|link| link.is_used()).cloned();
             match used {
                 Some(link) => link.unused().await,
                 None => return,

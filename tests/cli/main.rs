@@ -22,6 +22,7 @@ mod faults;
 mod identity;
 mod inherited;
 mod peers;
+mod policy;
 mod signals;
 mod status;
 mod terminal;

@@ -5,13 +5,7 @@
 pub(super) mod bridge;
 mod info;
 
-use std::{
-    io,
-    net::SocketAddr,
-    os::fd::AsFd,
-    sync::Arc,
-    time::Duration,
-};
+use std::{io, net::SocketAddr, os::fd::AsFd, sync::Arc, time::Duration};
 
 use nix::errno::Errno;
 use socket2::{Domain, SockRef, Socket, Type};
@@ -24,10 +18,7 @@ pub(super) use info::path;
 
 use super::{Shared, listeners::Listeners};
 use crate::{
-    emul::{
-        address::canonical,
-        transport::BindRequest,
-    },
+    emul::{address::canonical, transport::BindRequest},
     sys::fd::replace,
 };
 
@@ -114,16 +105,21 @@ async fn accept(listener: Arc<TcpListener>, listeners: Arc<Listeners>, shared: A
 fn is_of_one_connection(error: &io::Error) -> bool {
     matches!(
         error.raw_os_error(),
-        Some(libc::ECONNABORTED | libc::EPROTO | libc::ENETDOWN | libc::EHOSTUNREACH | libc::ENETUNREACH)
+        Some(
+            libc::ECONNABORTED
+                | libc::EPROTO
+                | libc::ENETDOWN
+                | libc::EHOSTUNREACH
+                | libc::ENETUNREACH
+        )
     )
 }
 
-async fn enter(
-    stream: TcpStream,
-    listeners: &Listeners,
-    shared: &Arc<Shared>,
-) -> io::Result<()> {
-    let (local, peer) = (canonical(stream.local_addr()?), canonical(stream.peer_addr()?));
+async fn enter(stream: TcpStream, listeners: &Listeners, shared: &Arc<Shared>) -> io::Result<()> {
+    let (local, peer) = (
+        canonical(stream.local_addr()?),
+        canonical(stream.peer_addr()?),
+    );
     // A connection that nobody takes is reset, tcp(7), as by a listener that is closed.
     let socket = SockRef::from(&stream);
     socket.set_linger(Some(Duration::ZERO))?;
@@ -202,9 +198,8 @@ impl Attempt {
     /// # Errors
     /// As connect(2): ECONNREFUSED, EHOSTUNREACH, ETIMEDOUT.
     pub(super) async fn established(self) -> Result<TcpStream, Errno> {
-        let failure = |error: io::Error| {
-            Errno::from_raw(error.raw_os_error().unwrap_or(libc::ECONNABORTED))
-        };
+        let failure =
+            |error: io::Error| Errno::from_raw(error.raw_os_error().unwrap_or(libc::ECONNABORTED));
         self.stream.writable().await.map_err(failure)?;
         match self.stream.take_error().map_err(failure)? {
             Some(error) => Err(failure(error)),
