@@ -326,7 +326,11 @@ pub fn main() -> ExitCode {
         Ok(cli) => cli,
         Err(error) => return usage(&error.format(&mut command())),
     };
-    if let Err(error) = logging::start(&cli.options.log, cli.options.log_file.as_deref()) {
+    let options = match &cli.command {
+        Some(Command::Gateway(command)) => &command.options,
+        _ => &cli.options,
+    };
+    if let Err(error) = logging::start(&options.log, options.log_file.as_deref()) {
         return fail(&error.to_string());
     }
     match cli.command {

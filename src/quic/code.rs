@@ -66,15 +66,17 @@ impl From<Errno> for Refusal {
 }
 
 /// What a failed handshake means for connect(2).
-pub(super) fn refusal(error: &ConnectionError) -> Refusal {
+pub(super) fn refusal(error: &ConnectionError, wire: Wire) -> Refusal {
     let with = |errno, advice: &str| Refusal {
         errno,
         advice: Some(advice.to_owned()),
     };
     match error {
         ConnectionError::TimedOut => Errno::ETIMEDOUT.into(),
-        ConnectionError::ConnectionClosed(close) => by_code(close.error_code, &close.to_string()),
-        ConnectionError::TransportError(error) => by_code(error.code, &error.to_string()),
+        ConnectionError::ConnectionClosed(close) => {
+            by_code(close.error_code, &close.to_string(), wire)
+        }
+        ConnectionError::TransportError(error) => by_code(error.code, &error.to_string(), wire),
         ConnectionError::VersionMismatch => with(
             Errno::ECONNREFUSED,
             "it speaks no QUIC version that quicwrap knows; is it a quicwrap of another release?",
@@ -88,19 +90,31 @@ pub(super) fn refusal(error: &ConnectionError) -> Refusal {
     }
 }
 
-fn by_code(code: TransportErrorCode, text: &str) -> Refusal {
+fn other_protocol(wire: Wire) -> &'static str {
+    match wire {
+        Wire::Quicwrap => {
+            "it speaks QUIC but not quicwrap's protocol (ALPN quicwrap/1) of this release; start its program under quicwrap, or bring both ends to one release"
+        }
+        Wire::Raw => {
+            "it speaks QUIC but none of the application protocols that --alpn names; name its own, or none if it has none"
+        }
+    }
+}
+
+fn by_code(code: TransportErrorCode, text: &str, wire: Wire) -> Refusal {
     let (errno, advice) = match u64::from(code) {
         _ if code == TransportErrorCode::CONNECTION_REFUSED => (Errno::ECONNREFUSED, None),
-        NO_APPLICATION_PROTOCOL => (
-            Errno::ECONNREFUSED,
-            Some("it speaks QUIC but not quicwrap's protocol (ALPN quicwrap/1); start its program under quicwrap".to_owned()),
-        ),
+        NO_APPLICATION_PROTOCOL => (Errno::ECONNREFUSED, Some(other_protocol(wire).to_owned())),
         // connect(2): EACCES, as for a connection that a local rule forbids. A refusal of our own
         // has been explained by the verifier.
-        CRYPTO_ERROR..=CRYPTO_ERROR_END => {
-            (Errno::EACCES, Some(format!("the TLS handshake failed: {text}")))
-        }
-        _ => (Errno::ECONNREFUSED, Some(format!("the QUIC handshake failed: {text}"))),
+        CRYPTO_ERROR..=CRYPTO_ERROR_END => (
+            Errno::EACCES,
+            Some(format!("the TLS handshake failed: {text}")),
+        ),
+        _ => (
+            Errno::ECONNREFUSED,
+            Some(format!("the QUIC handshake failed: {text}")),
+        ),
     };
     Refusal { errno, advice }
 }
@@ -144,6 +158,9 @@ mod tests {
         assert_eq!(closed(2), Errno::ECONNREFUSED.into());
         assert_eq!(closed(NO_APPLICATION_PROTOCOL).errno, Errno::ECONNREFUSED);
         assert_eq!(closed(0x100 + 42).errno, Errno::EACCES);
-        assert_eq!(refusal(&ConnectionError::TimedOut), Errno::ETIMEDOUT.into());
+        assert_eq!(
+            refusal(&ConnectionError::TimedOut, Wire::Quicwrap),
+            Errno::ETIMEDOUT.into()
+        );
     }
 }

@@ -187,7 +187,7 @@ impl Pool {
                 Ok(connection) => Ok(Link::new(connection)),
                 Err(error) => {
                     tracing::info!(peer = %key.peer, %error, "no QUIC connection");
-                    Err(code::refusal(&error))
+                    Err(code::refusal(&error, self.settings.wire))
                 }
             },
             errno = route.refusal() => {

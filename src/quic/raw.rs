@@ -40,7 +40,7 @@ pub(super) async fn open(
     let (link, local) = shared.pool.dial_alone(key, local).await?;
     let share = link.share().ok_or(Errno::ECONNREFUSED)?;
     let opened = share.connection.open_bi().await;
-    let (send, recv) = opened.map_err(|error| code::refusal(&error))?;
+    let (send, recv) = opened.map_err(|error| code::refusal(&error, Wire::Raw))?;
     Ok(((share, send, recv), local))
 }
 

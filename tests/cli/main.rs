@@ -15,16 +15,20 @@ macro_rules! wrapped_only {
     };
 }
 
+mod carriers;
 mod daemon;
 mod demo;
 mod doctor;
 mod faults;
+mod gateway;
 mod identity;
 mod inherited;
 mod peers;
 mod policy;
+mod raw;
 mod signals;
 mod status;
+mod talk;
 mod terminal;
 mod trust;
 

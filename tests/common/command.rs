@@ -13,6 +13,12 @@ use super::{Done, NOBODY, PATIENCE, Running, Sandbox, set_mode};
 /// The quicwrap under test.
 pub(crate) const QUICWRAP: &str = env!("CARGO_BIN_EXE_quicwrap");
 
+/// `QUICWRAP_TEST_OPTIONS`: options that every wrapped program is given, such as other carriers.
+pub(crate) fn options_for_all() -> Vec<OsString> {
+    let given = std::env::var("QUICWRAP_TEST_OPTIONS").unwrap_or_default();
+    given.split_whitespace().map(OsString::from).collect()
+}
+
 /// What the program finds on its standard input.
 enum Input {
     Nothing,
@@ -42,7 +48,7 @@ impl Wrapped {
         Wrapped {
             wrapped,
             prefix: Vec::new(),
-            options: Vec::new(),
+            options: options_for_all(),
             program: program.to_owned(),
             args: Vec::new(),
             env: vec![(name.into(), value.into())],
