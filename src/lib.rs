@@ -10,6 +10,7 @@ pub mod cli;
 mod demo;
 mod doctor;
 mod emul;
+mod keygen;
 mod launch;
 mod logging;
 mod quic;

@@ -4,19 +4,28 @@
 //! connections goes back through its [`Events`].
 #![forbid(unsafe_code)]
 
+mod admission;
+mod alerts;
+mod authorities;
 mod bindings;
 mod bridge;
+mod budget;
+pub(crate) mod certificate;
+mod chain;
 mod code;
 mod config;
 mod flow;
-mod identity;
+pub(crate) mod identity;
 mod known_hosts;
 mod link;
+pub(crate) mod pem;
 mod pool;
 mod preface;
+mod reload;
 mod route;
 mod server;
 mod state_dir;
+mod throttle;
 pub(crate) mod trust;
 mod udp;
 mod verifier;
@@ -354,9 +363,11 @@ async fn open_stream(
     key: Key,
     preface: Preface,
 ) -> Result<(Share, SendStream, RecvStream), Refusal> {
-    let lost = |_| Refusal::from(Errno::ECONNREFUSED);
     let share = pool.share(key).await?;
-    let (mut send, recv) = share.connection.open_bi().await.map_err(lost)?;
+    // A server that asks for a client certificate allows no stream before it has accepted one, so
+    // that this fails if it does not.
+    let opened = share.connection.open_bi().await;
+    let (mut send, recv) = opened.map_err(|error| pool.refusal(&error))?;
     let written = send.write_all(&preface.encode()).await;
     written.map_err(|_| Refusal::from(Errno::ECONNREFUSED))?;
     Ok((share, send, recv))
