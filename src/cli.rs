@@ -23,6 +23,7 @@ use crate::{
     },
     doctor,
     gateway::{self, GatewayOptions},
+    keygen::{self, KeygenOptions},
     launch, logging,
     policy::{self, Carrier, Rule, RuleError, Rules},
     quic::{Settings, port::PortOffset, raw::Wire, trust::TrustOptions},
@@ -41,7 +42,7 @@ pub(crate) const FAILURE: u8 = 125;
     name = "quicwrap",
     version,
     max_term_width = 100,
-    override_usage = "quicwrap [OPTIONS] -- COMMAND [ARGS]...\n       quicwrap demo\n       quicwrap doctor",
+    override_usage = "quicwrap [OPTIONS] -- COMMAND [ARGS]...\n       quicwrap demo\n       quicwrap keygen ca|host\n       quicwrap doctor",
     args_conflicts_with_subcommands = true,
     disable_help_subcommand = true
 )]
@@ -71,6 +72,8 @@ pub struct Cli {
 enum Command {
     /// Move data between a built-in TCP server and client, wrapped, and show the proof
     Demo(DemoOptions),
+    /// Make a CA and certificates for a fleet of hosts that trust each other alone
+    Keygen(KeygenOptions),
     /// Say what this system allows, and what to change
     Doctor,
     /// Pass connections on between QUIC and TCP, for programs that cannot be wrapped
@@ -103,8 +106,8 @@ enum Fallback {
 /// What may be set for a wrapped program.
 #[derive(Debug, Clone, Args)]
 pub(crate) struct Options {
-    /// Certificate (PEM) that listening sockets present, and the only one that connecting sockets
-    /// accept
+    /// Certificate (PEM, a chain if need be) that listening sockets present and, without --ca, the
+    /// only one that connecting sockets accept
     #[arg(
         long,
         value_name = "PEM",
@@ -122,6 +125,49 @@ pub(crate) struct Options {
         help_heading = "Trust"
     )]
     server_key: Option<PathBuf>,
+
+    /// CAs (PEM, one or more): connecting sockets accept what one of them has signed for the server's
+    /// IP address or --server-name
+    #[arg(long, value_name = "PEM", env = "QUICWRAP_CA", help_heading = "Trust")]
+    ca: Option<PathBuf>,
+
+    /// Name that the server's certificate must be for, in place of its IP address; needs --ca
+    #[arg(
+        long,
+        value_name = "NAME",
+        env = "QUICWRAP_SERVER_NAME",
+        help_heading = "Trust"
+    )]
+    server_name: Option<String>,
+
+    /// Certificate (PEM, a chain if need be) that connecting sockets present to servers that ask for
+    /// one
+    #[arg(
+        long,
+        value_name = "PEM",
+        env = "QUICWRAP_CLIENT_CERT",
+        help_heading = "Trust"
+    )]
+    client_cert: Option<PathBuf>,
+
+    /// Private key (PEM) of --client-cert
+    #[arg(
+        long,
+        value_name = "PEM",
+        env = "QUICWRAP_CLIENT_KEY",
+        help_heading = "Trust"
+    )]
+    client_key: Option<PathBuf>,
+
+    /// CAs (PEM, one or more): listening sockets accept only clients that present a certificate
+    /// signed by one of them
+    #[arg(
+        long,
+        value_name = "PEM",
+        env = "QUICWRAP_CLIENT_CA",
+        help_heading = "Trust"
+    )]
+    client_ca: Option<PathBuf>,
 
     /// Encrypt, but accept any certificate: anyone on the way can read and change everything
     #[arg(long, env = "QUICWRAP_INSECURE", value_parser = clap::builder::FalseyValueParser::new(), help_heading = "Trust")]
@@ -265,6 +311,11 @@ impl Options {
         TrustOptions {
             server_cert: self.server_cert.clone(),
             server_key: self.server_key.clone(),
+            ca: self.ca.clone(),
+            server_name: self.server_name.clone(),
+            client_cert: self.client_cert.clone(),
+            client_key: self.client_key.clone(),
+            client_ca: self.client_ca.clone(),
             insecure: self.insecure,
             state_dir: self.state_dir.clone(),
             known_hosts: self.known_hosts.clone(),
@@ -338,6 +389,10 @@ pub fn main() -> ExitCode {
         Some(Command::DemoServer(options)) => program("server", programs::serve(&options)),
         Some(Command::DemoClient(options)) => program("client", programs::send(&options)),
         Some(Command::Gateway(command)) => gateway(&command),
+        Some(Command::Keygen(options)) => match keygen::run(&options) {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(error) => fail(&error.to_string()),
+        },
         Some(Command::Doctor) => ExitCode::from(doctor::run()),
         None if cli.explain.is_some() => explain(&cli, &matches),
         None if cli.program.is_empty() => {

@@ -11,6 +11,7 @@ mod demo;
 mod doctor;
 mod emul;
 mod gateway;
+mod keygen;
 mod launch;
 mod logging;
 mod policy;

@@ -93,29 +93,32 @@ fn title(heading: &str) -> String {
     format!("\"{}{rest}\"", first.to_uppercase())
 }
 
-/// Each command, what it does, and its own options.
+/// Each command, what it does, and its own options; after it, those below it.
 fn commands(command: &clap::Command) -> String {
     let known: Vec<_> = command.get_arguments().map(|arg| arg.get_id()).collect();
-    let describe = |sub: &clap::Command| {
-        let about = sub.get_long_about().or(sub.get_about()).expect("an about");
-        // What all commands share stands under OPTIONS.
-        let own = sub
-            .get_arguments()
-            .filter(|arg| !known.contains(&arg.get_id()) && !arg.is_hide_set())
-            .filter(|arg| !matches!(arg.get_id().as_str(), "help" | "version"));
-        let own: Vec<_> = own.cloned().collect();
-        let mut text = format!(
-            ".TP\n\\fBquicwrap {}\\fR\n{}\n",
-            sub.get_name(),
-            sentence(&about.to_string()).trim_end()
-        );
-        if !own.is_empty() {
-            let listed = clap::Command::new("own").disable_help_flag(true).args(own);
-            text += &format!(".RS\n{}.RE\n", options(&listed));
-        }
-        text
-    };
+    let describe = |sub: &clap::Command| described(sub, sub.get_name(), &known);
     subcommands(command).map(describe).collect()
+}
+
+fn described(sub: &clap::Command, name: &str, known: &[&clap::Id]) -> String {
+    let about = sub.get_long_about().or(sub.get_about()).expect("an about");
+    // What all commands share stands under OPTIONS.
+    let own = sub
+        .get_arguments()
+        .filter(|arg| !known.contains(&arg.get_id()) && !arg.is_hide_set())
+        .filter(|arg| !matches!(arg.get_id().as_str(), "help" | "version"));
+    let own: Vec<_> = own.cloned().collect();
+    let mut text = format!(
+        ".TP\n\\fBquicwrap {name}\\fR\n{}\n",
+        sentence(&about.to_string()).trim_end()
+    );
+    if !own.is_empty() {
+        let listed = clap::Command::new("own").disable_help_flag(true).args(own);
+        text += &format!(".RS\n{}.RE\n", options(&listed));
+    }
+    let below = subcommands(sub).filter(|below| below.get_name() != "help");
+    let below = below.map(|below| described(below, &format!("{name} {}", below.get_name()), known));
+    text + &below.collect::<String>()
 }
 
 /// Text for the page: backslashes and paragraphs as roff has them, and a full stop.
@@ -151,7 +154,10 @@ fn plain() -> String {
 #[test]
 fn every_option_variable_and_command_is_there() {
     let (command, page) = (definitions(), plain());
-    let nested = subcommands(&command).flat_map(clap::Command::get_arguments);
+    let below = || subcommands(&command).flat_map(subcommands);
+    let nested = subcommands(&command)
+        .chain(below())
+        .flat_map(clap::Command::get_arguments);
     for argument in command.get_arguments().chain(nested) {
         if argument.is_hide_set() {
             continue;
@@ -167,5 +173,9 @@ fn every_option_variable_and_command_is_there() {
     for sub in subcommands(&command) {
         let name = format!("quicwrap {}", sub.get_name());
         assert!(page.contains(&name), "{name}");
+        for below in subcommands(sub).filter(|below| below.get_name() != "help") {
+            let name = format!("{name} {}", below.get_name());
+            assert!(page.contains(&name), "{name}");
+        }
     }
 }

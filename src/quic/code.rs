@@ -40,12 +40,10 @@ pub(super) fn bytes_before_reset(code: VarInt) -> u64 {
     code.into_inner().saturating_sub(RESET_BEHIND)
 }
 
-/// TLS alert no_application_protocol (RFC 7301 section 3.2), as a QUIC error (RFC 9001 section 4.8).
-const NO_APPLICATION_PROTOCOL: u64 = 0x100 + 120;
-/// First of the QUIC codes that carry a TLS alert.
+/// TLS alert no_application_protocol (RFC 7301 section 3.2).
+const NO_APPLICATION_PROTOCOL: u8 = 120;
+/// First of the 256 QUIC codes that carry a TLS alert (RFC 9001 section 4.8).
 const CRYPTO_ERROR: u64 = 0x100;
-/// Last of them.
-const CRYPTO_ERROR_END: u64 = 0x1ff;
 
 /// Why a handshake came to nothing.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -65,18 +63,31 @@ impl From<Errno> for Refusal {
     }
 }
 
-/// What a failed handshake means for connect(2).
-pub(super) fn refusal(error: &ConnectionError, wire: Wire) -> Refusal {
+/// What a failed handshake means for connect(2). `by_server` says what a TLS alert of the server means.
+pub(super) fn refusal(
+    error: &ConnectionError,
+    wire: Wire,
+    by_server: impl Fn(u8) -> String,
+) -> Refusal {
     let with = |errno, advice: &str| Refusal {
         errno,
         advice: Some(advice.to_owned()),
     };
     match error {
         ConnectionError::TimedOut => Errno::ETIMEDOUT.into(),
-        ConnectionError::ConnectionClosed(close) => {
-            by_code(close.error_code, &close.to_string(), wire)
+        // Its reason is the peer's text, and left out.
+        ConnectionError::ConnectionClosed(close) => by_code(
+            close.error_code,
+            &close.error_code.to_string(),
+            wire,
+            |alert| Some(by_server(alert)),
+        ),
+        ConnectionError::TransportError(error) => {
+            by_code(error.code, &error.to_string(), wire, |alert| {
+                let text = || format!("the TLS handshake failed: {error}");
+                (!is_about_certificate(alert)).then(text)
+            })
         }
-        ConnectionError::TransportError(error) => by_code(error.code, &error.to_string(), wire),
         ConnectionError::VersionMismatch => with(
             Errno::ECONNREFUSED,
             "it speaks no QUIC version that quicwrap knows; is it a quicwrap of another release?",
@@ -101,17 +112,33 @@ fn other_protocol(wire: Wire) -> &'static str {
     }
 }
 
-fn by_code(code: TransportErrorCode, text: &str, wire: Wire) -> Refusal {
-    let (errno, advice) = match u64::from(code) {
+/// The TLS alert in a QUIC error code, RFC 9001 section 4.8.
+pub(super) fn alert(code: TransportErrorCode) -> Option<u8> {
+    let code = u64::from(code);
+    let alert = code.checked_sub(CRYPTO_ERROR)?;
+    u8::try_from(alert).ok()
+}
+
+/// Whether this side has refused a certificate, with a report of its own (bad_certificate to
+/// access_denied, RFC 8446 section 6.2). A bad signature is decrypt_error.
+fn is_about_certificate(alert: u8) -> bool {
+    matches!(alert, 42..=46 | 48 | 49)
+}
+
+fn by_code(
+    code: TransportErrorCode,
+    text: &str,
+    wire: Wire,
+    by_alert: impl Fn(u8) -> Option<String>,
+) -> Refusal {
+    let (errno, advice) = match alert(code) {
         _ if code == TransportErrorCode::CONNECTION_REFUSED => (Errno::ECONNREFUSED, None),
-        NO_APPLICATION_PROTOCOL => (Errno::ECONNREFUSED, Some(other_protocol(wire).to_owned())),
-        // connect(2): EACCES, as for a connection that a local rule forbids. A refusal of our own
-        // has been explained by the verifier.
-        CRYPTO_ERROR..=CRYPTO_ERROR_END => (
-            Errno::EACCES,
-            Some(format!("the TLS handshake failed: {text}")),
-        ),
-        _ => (
+        Some(NO_APPLICATION_PROTOCOL) => {
+            (Errno::ECONNREFUSED, Some(other_protocol(wire).to_owned()))
+        }
+        // connect(2): EACCES, as for a connection that a local rule forbids.
+        Some(alert) => (Errno::EACCES, by_alert(alert)),
+        None => (
             Errno::ECONNREFUSED,
             Some(format!("the QUIC handshake failed: {text}")),
         ),
@@ -147,19 +174,29 @@ mod tests {
 
     #[test]
     fn refusals_get_the_errno_that_tcp_would_give() {
-        let closed = |code: u64| {
-            let code = if code == 2 {
-                TransportErrorCode::CONNECTION_REFUSED
-            } else {
-                TransportErrorCode::crypto((code - CRYPTO_ERROR) as u8)
+        let closed = |error_code| {
+            let reason = bytes::Bytes::from_static(b"the peer's own words");
+            let close = quinn::ConnectionClose {
+                error_code,
+                frame_type: None,
+                reason,
             };
-            by_code(code, "text")
+            let error = ConnectionError::ConnectionClosed(close);
+            refusal(&error, Wire::Quicwrap, |alert| format!("alert {alert}"))
         };
-        assert_eq!(closed(2), Errno::ECONNREFUSED.into());
-        assert_eq!(closed(NO_APPLICATION_PROTOCOL).errno, Errno::ECONNREFUSED);
-        assert_eq!(closed(0x100 + 42).errno, Errno::EACCES);
+        let refused = closed(TransportErrorCode::CONNECTION_REFUSED);
+        assert_eq!(refused, Errno::ECONNREFUSED.into());
+        let no_alpn = closed(TransportErrorCode::crypto(NO_APPLICATION_PROTOCOL));
+        assert_eq!(no_alpn.errno, Errno::ECONNREFUSED);
+        let expired = closed(TransportErrorCode::crypto(45));
+        assert_eq!(expired.errno, Errno::EACCES);
+        assert_eq!(expired.advice.as_deref(), Some("alert 45"));
+        let other = closed(TransportErrorCode::PROTOCOL_VIOLATION);
+        let advice = other.advice.unwrap_or_default();
+        assert!(!advice.contains("own words"), "{advice}");
         assert_eq!(
-            refusal(&ConnectionError::TimedOut, Wire::Quicwrap),
+            refusal(&ConnectionError::TimedOut, Wire::Quicwrap, |_| String::new(
+            )),
             Errno::ETIMEDOUT.into()
         );
     }

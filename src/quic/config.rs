@@ -23,15 +23,33 @@ const JUMBO_MTU: u32 = 9_000;
 /// Bytes that one stream may have in flight or unread: what a stalled or hostile peer can make us
 /// keep for each connection. TCP's own limit is of that size (net.ipv4.tcp_rmem, 6 MiB of which it offers about half).
 const STREAM_WINDOW: u32 = 4 << 20;
+/// Bytes that a client may have in flight on streams that no listener has taken yet, all together: what
+/// a stranger can make us keep for each QUIC connection. Each stream that is taken adds its own window,
+/// so that a stalled reader never stalls another stream. A sender's congestion window takes round trips
+/// to grow beyond this, and the first stream is usually taken within one.
+const FIRST_WINDOW: u32 = 1 << 20;
 /// Unacknowledged bytes of a whole QUIC connection that are kept for retransmission.
 const SEND_WINDOW: u64 = 64 << 20;
 /// TCP connections that may be open at once on one QUIC connection. quinn makes a place for each that
-/// is allowed, 70 bytes, so few are at first, and more when half of them are in use.
+/// is allowed, 70 bytes, so few are at first, and more when listeners have taken half of them.
 pub(super) const MAX_STREAMS: u32 = 1 << 14;
 /// See above. Enough that few clients ever wait a round trip for more.
 pub(super) const FIRST_STREAMS: u32 = 1 << 8;
 /// `--wire raw` has one for each QUIC connection.
 pub(super) const ONE_STREAM: u32 = 1;
+/// Streams of one QUIC connection whose preface is waited for. It comes in the stream's first packet, so
+/// there are this many only if a packet was lost that many a preface was in, or if somebody holds them
+/// back; later streams then wait until these have theirs, or are given up.
+pub(super) const PREFACES: usize = 64;
+/// Handshakes that a port has in progress at once with clients that need not be where they say. Each
+/// costs some tens of KiB until it is given up; an ordinary burst of clients is smaller, and is spared
+/// the round trip that proves an address.
+pub(super) const UNPROVEN_HANDSHAKES: usize = 64;
+/// The same, with clients whose address has been proved: beyond this, first packets are dropped.
+pub(super) const HANDSHAKES: usize = 1024;
+/// How long a handshake may take: retransmissions after 0.3, 1, 2, 4 and 9 seconds (RFC 9002 section
+/// 6.2.1) make up for four losses in a row.
+pub(super) const HANDSHAKE_TIME: Duration = Duration::from_secs(10);
 /// A server opens no streams but for control.
 pub(super) const NO_STREAMS: u32 = 0;
 /// Control streams a peer may open; one is used at a time.
@@ -53,6 +71,31 @@ pub(super) const OVERHEAD: u16 = 1 + 8 + 4 + 12 + 16;
 /// weak; Cubic (RFC 9438) is what Linux uses for TCP.
 pub(super) const CONGESTION: &str = "cubic";
 
+/// Whether the link with this MTU is the loopback interface.
+pub(super) fn is_loopback(link_mtu: u32) -> bool {
+    link_mtu >= LOOPBACK_MTU
+}
+
+/// The connection-level window of a server with so many streams taken, in bytes. In powers of two, so
+/// that few MAX_DATA frames tell of it.
+pub(super) fn receive_window(taken: usize) -> VarInt {
+    let taken = taken.checked_next_power_of_two().unwrap_or(taken) as u64;
+    let bytes = u64::from(FIRST_WINDOW).saturating_add(taken.saturating_mul(STREAM_WINDOW.into()));
+    VarInt::from_u64(bytes).unwrap_or(VarInt::MAX)
+}
+
+/// The parameters of a server for a client, see [`transport`]: what it may send before a listener has
+/// taken a stream is limited.
+pub(super) fn server_transport(
+    link_mtu: u32,
+    idle_timeout: Duration,
+    streams: u32,
+) -> Arc<TransportConfig> {
+    let mut config = base(link_mtu, idle_timeout, streams);
+    config.receive_window(VarInt::from_u32(FIRST_WINDOW));
+    Arc::new(config)
+}
+
 /// The parameters for a path whose first link has this MTU (bytes of an IP packet), and where the peer
 /// may open so many streams at first.
 pub(super) fn transport(
@@ -60,6 +103,10 @@ pub(super) fn transport(
     idle_timeout: Duration,
     streams: u32,
 ) -> Arc<TransportConfig> {
+    Arc::new(base(link_mtu, idle_timeout, streams))
+}
+
+fn base(link_mtu: u32, idle_timeout: Duration, streams: u32) -> TransportConfig {
     let (initial, upper) = match link_mtu {
         LOOPBACK_MTU.. => (LOOPBACK_PAYLOAD, LOOPBACK_PAYLOAD),
         JUMBO_MTU.. => (MINIMUM_PAYLOAD, JUMBO_PAYLOAD),
@@ -84,12 +131,21 @@ pub(super) fn transport(
         .datagram_receive_buffer_size(None)
         .max_idle_timeout(IdleTimeout::try_from(idle_timeout).ok())
         .keep_alive_interval(Some(KEEP_ALIVE.min(idle_timeout / 3)));
-    Arc::new(config)
+    config
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn every_taken_stream_has_its_own_window() {
+        for taken in [1, 3, 4, 1000] {
+            let all = taken as u64 * u64::from(STREAM_WINDOW) + u64::from(FIRST_WINDOW);
+            assert!(receive_window(taken).into_inner() >= all, "{taken}");
+        }
+        receive_window(usize::MAX);
+    }
 
     #[test]
     fn every_idle_timeout_that_the_command_line_takes_fits() {

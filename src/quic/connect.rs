@@ -153,9 +153,11 @@ async fn open(shared: &Arc<Shared>, key: Key, local: SocketAddr) -> Result<Estab
     let preface = Preface {
         source_port: local.port(),
     };
-    let lost = |_| Refusal::from(Errno::ECONNREFUSED);
     let share = shared.pool.share(key).await?;
-    let (mut send, recv) = share.connection.open_bi().await.map_err(lost)?;
+    // A server that asks for a client certificate allows no stream before it has accepted one, so
+    // that this fails if it does not.
+    let opened = share.connection.open_bi().await;
+    let (mut send, recv) = opened.map_err(|error| shared.pool.refusal(&error))?;
     let written = send.write_all(&preface.encode()).await;
     written.map_err(|_| Refusal::from(Errno::ECONNREFUSED))?;
     Ok(Established::Quic((share, send, recv), local))

@@ -5,20 +5,22 @@
 //! from then on, so that a peer meets one key per user and address, as with an ssh host key.
 #![forbid(unsafe_code)]
 
-use std::fs::{self, File};
+use std::fs::File;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use aws_lc_rs::hmac;
 use rcgen::{CertificateParams, DnType, ExtendedKeyUsagePurpose, KeyPair, PKCS_ECDSA_P256_SHA256};
+use rustls::client::ResolvesClientCert;
 use rustls::crypto::aws_lc_rs::sign::any_supported_type;
-use rustls::pki_types::pem::{self, PemObject};
-use rustls::pki_types::{CertificateDer, PrivateKeyDer};
-use rustls::server::{ParsedCertificate, ResolvesServerCert};
+use rustls::pki_types::CertificateDer;
+use rustls::server::ResolvesServerCert;
 use rustls::sign::{CertifiedKey, SingleCertAndKey};
 
-use super::state_dir::{FileLock, StateDir, StateError, check_private, io_error};
+use super::certificate::Description;
+use super::pem::{IdentityError, parse_certificates, parse_key, read_certificates, read_named};
+use super::state_dir::{FileLock, StateDir, check_private, io_error};
 
 /// The file of the self-made identity in the state directory: private key, then certificate.
 const FILE_NAME: &str = "identity.pem";
@@ -27,129 +29,37 @@ const FILE_NAME: &str = "identity.pem";
 const RESET_LABEL: &[u8] = b"quicwrap/1 stateless reset key";
 const CONNECTION_ID_LABEL: &[u8] = b"quicwrap/1 connection id key";
 
-/// Why there is no identity to present.
-#[derive(Debug, thiserror::Error)]
-pub(crate) enum IdentityError {
-    /// A PEM file that was named cannot be read.
-    #[error("cannot read {option} {}: {source}; check the path and its permissions", path.display())]
-    Read {
-        /// The option that named it.
-        option: &'static str,
-        /// The file.
-        path: PathBuf,
-        /// The system's reason.
-        source: io::Error,
-    },
-
-    /// The file holds no PEM certificate.
-    #[error(
-        "no certificate in {}: it needs a PEM block `BEGIN CERTIFICATE` (a DER file is converted by \
-         `openssl x509 -inform der`)",
-        path.display()
-    )]
-    NoCertificate {
-        /// The file.
-        path: PathBuf,
-    },
-
-    /// The file holds something that is not an X.509 certificate.
-    #[error(
-        "the certificate in {} cannot be used: {cause}; an X.509 version 3 certificate in PEM form \
-         is needed",
-        path.display()
-    )]
-    BadCertificate {
-        /// The file.
-        path: PathBuf,
-        /// What the parser says.
-        cause: String,
-    },
-
-    /// The file holds no PEM private key.
-    #[error(
-        "no private key in {}: it needs a PEM block `BEGIN PRIVATE KEY`, `BEGIN EC PRIVATE KEY` or \
-         `BEGIN RSA PRIVATE KEY`",
-        path.display()
-    )]
-    NoKey {
-        /// The file.
-        path: PathBuf,
-    },
-
-    /// The private key is protected by a passphrase, and nobody is there to type it.
-    #[error(
-        "the private key in {shown} is encrypted: write a copy without passphrase with `openssl \
-         pkey -in {shown} -out FILE` and name that with --server-key",
-        shown = path.display()
-    )]
-    EncryptedKey {
-        /// The file.
-        path: PathBuf,
-    },
-
-    /// The private key is of a kind TLS 1.3 has no use for, or damaged.
-    #[error(
-        "the private key in {} cannot be used: {cause}; use an ECDSA (P-256, P-384, P-521), \
-         Ed25519 or RSA (2048 bits or more) key",
-        path.display()
-    )]
-    BadKey {
-        /// The file.
-        path: PathBuf,
-        /// What the parser says.
-        cause: String,
-    },
-
-    /// Key and certificate are not a pair.
-    #[error(
-        "the private key in {} does not belong to the certificate in {}: name the two files of one \
-         identity with --server-key and --server-cert (a chain starts with the server's own \
-         certificate)",
-        key.display(),
-        certificate.display()
-    )]
-    Mismatch {
-        /// The file of the key.
-        key: PathBuf,
-        /// The file of the certificate.
-        certificate: PathBuf,
-    },
-
-    /// The self-made identity was damaged; making another silently would lock out every peer.
-    #[error(
-        "the identity of this user is damaged: {cause}. Restore {shown}, or remove it: a new one is \
-         then made, and peers that know the old one must remove its line from their known_hosts",
-        shown = path.display()
-    )]
-    Damaged {
-        /// The file.
-        path: PathBuf,
-        /// What is wrong with it.
-        cause: Box<IdentityError>,
-    },
-
-    /// Key generation failed.
-    #[error("cannot make an identity: {0}; name one with --server-cert and --server-key")]
-    Generate(#[from] rcgen::Error),
-
-    /// The state directory cannot be used.
-    #[error(transparent)]
-    State(#[from] StateError),
+/// The files of an identity, and the options that name them.
+#[derive(Debug, Clone)]
+pub(crate) struct Pair {
+    /// `--server-cert` or `--client-cert`.
+    pub certificate_option: &'static str,
+    /// The certificate chain.
+    pub certificate: PathBuf,
+    /// `--server-key` or `--client-key`.
+    pub key_option: &'static str,
+    /// The private key; may be in the same file.
+    pub key: PathBuf,
 }
 
 /// A certificate chain with its private key.
+#[derive(Debug)]
 pub(crate) struct Identity {
     certified: Arc<CertifiedKey>,
+    file: PathBuf,
     reset_secret: hmac::Tag,
     connection_id_secret: hmac::Tag,
 }
 
 impl Identity {
-    /// Reads `--server-cert` and `--server-key`; both may name one file.
-    pub(crate) fn from_files(certificate: &Path, key: &Path) -> Result<Self, IdentityError> {
-        let chain = read_certificates(certificate)?;
-        let key_pem = read_named("--server-key", key)?;
-        Self::from_pem(chain, certificate, &key_pem, key)
+    /// Reads the two files, which must belong together.
+    ///
+    /// # Errors
+    /// A file that cannot be read, holds something else, or does not belong to the other.
+    pub(crate) fn from_files(pair: &Pair) -> Result<Self, IdentityError> {
+        let chain = read_certificates(pair.certificate_option, &pair.certificate)?;
+        let key_pem = read_named(pair.key_option, &pair.key)?;
+        Self::from_pem(chain, &pair.certificate, &key_pem, &pair.key)
     }
 
     /// The self-made identity of the state directory, made now if this is its first use.
@@ -190,6 +100,7 @@ impl Identity {
         let master = hmac::Key::new(hmac::HMAC_SHA512, key.secret_der());
         Ok(Self {
             certified: Arc::new(certified),
+            file: chain_path.to_owned(),
             reset_secret: hmac::sign(&master, RESET_LABEL),
             connection_id_secret: hmac::sign(&master, CONNECTION_ID_LABEL),
         })
@@ -198,6 +109,22 @@ impl Identity {
     /// Presents this identity whatever name the client asks for.
     pub(crate) fn resolver(&self) -> Arc<dyn ResolvesServerCert> {
         Arc::new(SingleCertAndKey::from(self.certified.clone()))
+    }
+
+    /// Presents this identity to any server that asks for one, whichever CAs it names: that it was
+    /// not the right one is then said by the server.
+    pub(crate) fn client_resolver(&self) -> Arc<dyn ResolvesClientCert> {
+        Arc::new(SingleCertAndKey::from(self.certified.clone()))
+    }
+
+    /// The file that the certificate is from, for messages.
+    pub(crate) fn file(&self) -> &Path {
+        &self.file
+    }
+
+    /// What its certificate says; none for one that TLS can use and the report cannot read.
+    pub(crate) fn description(&self) -> Option<Description> {
+        Description::of(self.certified.end_entity_cert().ok()?)
     }
 
     /// The key of stateless reset tokens (RFC 9000 section 10.3.2): derived from 64 bytes that
@@ -214,63 +141,6 @@ impl Identity {
         let bytes = self.connection_id_secret.as_ref().iter().take(8);
         bytes.fold(0, |key, &byte| key << 8 | u64::from(byte))
     }
-}
-
-/// The certificates of the file `--server-cert` names; the first is the server's own (RFC 8446
-/// section 4.4.2).
-pub(crate) fn read_certificates(
-    path: &Path,
-) -> Result<Vec<CertificateDer<'static>>, IdentityError> {
-    parse_certificates(&read_named("--server-cert", path)?, path)
-}
-
-fn read_named(option: &'static str, path: &Path) -> Result<Vec<u8>, IdentityError> {
-    fs::read(path).map_err(|source| {
-        let path = path.to_owned();
-        IdentityError::Read {
-            option,
-            path,
-            source,
-        }
-    })
-}
-
-fn parse_certificates(
-    pem: &[u8],
-    path: &Path,
-) -> Result<Vec<CertificateDer<'static>>, IdentityError> {
-    let bad = |cause: String| {
-        let path = path.to_owned();
-        IdentityError::BadCertificate { path, cause }
-    };
-    let chain: Vec<_> = CertificateDer::pem_slice_iter(pem)
-        .collect::<Result<_, _>>()
-        .map_err(|error| bad(error.to_string()))?;
-    let Some(own) = chain.first() else {
-        return Err(IdentityError::NoCertificate {
-            path: path.to_owned(),
-        });
-    };
-    ParsedCertificate::try_from(own).map_err(|error| bad(error.to_string()))?;
-    Ok(chain)
-}
-
-/// The first private key in PKCS#8 (RFC 5958), SEC1 (RFC 5915) or PKCS#1 (RFC 8017) form.
-fn parse_key(pem: &[u8], path: &Path) -> Result<PrivateKeyDer<'static>, IdentityError> {
-    PrivateKeyDer::from_pem_slice(pem).map_err(|error| {
-        let path = path.to_owned();
-        // `BEGIN ENCRYPTED PRIVATE KEY`, or the `Proc-Type: 4,ENCRYPTED` header of RFC 1421.
-        if pem.windows(9).any(|window| window == b"ENCRYPTED") {
-            IdentityError::EncryptedKey { path }
-        } else if matches!(error, pem::Error::NoItemsFound) {
-            IdentityError::NoKey { path }
-        } else {
-            IdentityError::BadKey {
-                path,
-                cause: error.to_string(),
-            }
-        }
-    })
 }
 
 /// The contents of a file that must be its owner's alone, or `None` if there is no such file.
@@ -318,11 +188,13 @@ fn generate() -> Result<String, rcgen::Error> {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
     use std::os::unix::fs::{MetadataExt, PermissionsExt};
 
     use base64::Engine;
     use base64::engine::general_purpose::STANDARD;
     use rcgen::SignatureAlgorithm;
+    use rustls::server::ParsedCertificate;
     use tempfile::TempDir;
 
     use super::*;
@@ -377,7 +249,12 @@ mod tests {
         let (cert_path, key_path) = (root.path().join("cert.pem"), root.path().join("key.pem"));
         fs::write(&cert_path, certificate).unwrap();
         fs::write(&key_path, key).unwrap();
-        Identity::from_files(&cert_path, &key_path)
+        Identity::from_files(&Pair {
+            certificate_option: "--server-cert",
+            certificate: cert_path,
+            key_option: "--server-key",
+            key: key_path,
+        })
     }
 
     fn message(certificate: &str, key: &str) -> String {
@@ -524,7 +401,7 @@ mod tests {
             let error = message(certificate, key);
             assert!(error.contains(expected), "{error}");
         }
-        let error = read_certificates(Path::new("/nonexistent/a.pem"))
+        let error = read_certificates("--server-cert", Path::new("/nonexistent/a.pem"))
             .unwrap_err()
             .to_string();
         assert!(

@@ -6,10 +6,10 @@ use std::{
     time::Duration,
 };
 
-use quinn::Connection;
+use quinn::{Connection, VarInt};
 use tokio::sync::watch;
 
-use super::code;
+use super::{code, config};
 
 /// How long a QUIC connection without streams is kept for the next connect(2).
 const IDLE_LIFE: Duration = Duration::from_secs(30);
@@ -23,16 +23,41 @@ pub(super) struct Link {
     retired: Mutex<bool>,
     /// Streams in use.
     streams: watch::Sender<usize>,
+    /// Streams that a listener has taken.
+    taken: Mutex<Taken>,
+}
+
+/// How many streams of a server's link listeners have taken, and what the client may do for that.
+#[derive(Debug)]
+struct Taken {
+    now: usize,
+    /// As many as there ever were, in whole powers of two: the window is for these.
+    windows: usize,
+    /// Streams that the client may have open.
+    allowed: u32,
 }
 
 /// A share in a link: while it lives, the link does.
 #[derive(Debug)]
-pub(super) struct Share(Arc<Link>);
+pub(super) struct Share {
+    link: Arc<Link>,
+    taken: bool,
+}
+
+impl Share {
+    /// Notes that a listener has taken the stream. The client may then have more of them, and more
+    /// bytes in flight.
+    pub(super) fn take(&mut self) {
+        if !std::mem::replace(&mut self.taken, true) {
+            self.link.grow();
+        }
+    }
+}
 
 impl Share {
     /// The link, which may outlive the share.
     pub(super) fn link(&self) -> Arc<Link> {
-        Arc::clone(&self.0)
+        Arc::clone(&self.link)
     }
 }
 
@@ -40,13 +65,16 @@ impl std::ops::Deref for Share {
     type Target = Link;
 
     fn deref(&self) -> &Link {
-        &self.0
+        &self.link
     }
 }
 
 impl Drop for Share {
     fn drop(&mut self) {
-        self.0.streams.send_modify(|count| *count -= 1);
+        self.link.streams.send_modify(|count| *count -= 1);
+        if self.taken {
+            self.link.taken().now -= 1;
+        }
     }
 }
 
@@ -57,6 +85,11 @@ impl Link {
             connection,
             retired: Mutex::new(false),
             streams: watch::Sender::new(0),
+            taken: Mutex::new(Taken {
+                now: 0,
+                windows: 0,
+                allowed: config::FIRST_STREAMS,
+            }),
         })
     }
 
@@ -67,7 +100,30 @@ impl Link {
             return None;
         }
         self.streams.send_modify(|count| *count += 1);
-        Some(Share(Arc::clone(self)))
+        Some(Share {
+            link: Arc::clone(self),
+            taken: false,
+        })
+    }
+
+    /// One more stream has been taken.
+    fn grow(&self) {
+        let mut taken = self.taken();
+        taken.now += 1;
+        if taken.now > taken.windows {
+            taken.windows = taken.now.next_power_of_two();
+            let window = config::receive_window(taken.windows);
+            self.connection.set_receive_window(window);
+        }
+        if taken.allowed < config::MAX_STREAMS && taken.now > taken.allowed as usize / 2 {
+            taken.allowed *= 2;
+            let more = VarInt::from_u32(taken.allowed);
+            self.connection.set_max_concurrent_bi_streams(more);
+        }
+    }
+
+    fn taken(&self) -> MutexGuard<'_, Taken> {
+        self.taken.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Lets no new stream begin. Returns whether one could until now.

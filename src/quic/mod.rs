@@ -4,26 +4,35 @@
 //! connections goes back through its [`Events`].
 #![forbid(unsafe_code)]
 
+mod admission;
+mod alerts;
+mod authorities;
 mod bindings;
 mod bridge;
+mod budget;
+pub(crate) mod certificate;
+mod chain;
 mod code;
 mod config;
 mod connect;
 mod ending;
 mod flow;
-mod identity;
+pub(crate) mod identity;
 mod known_hosts;
 mod link;
 mod listeners;
+pub(crate) mod pem;
 mod pool;
 pub(crate) mod port;
 mod preface;
 pub(crate) mod raw;
 mod read_buffer;
+mod reload;
 mod route;
 mod server;
 mod state_dir;
 mod tcp;
+mod throttle;
 pub(crate) mod trust;
 mod udp;
 mod verifier;

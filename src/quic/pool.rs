@@ -12,7 +12,8 @@ use std::{
 
 use nix::errno::Errno;
 use quinn::{
-    ClientConfig, Endpoint, EndpointConfig, TokioRuntime, crypto::rustls::QuicClientConfig,
+    ClientConfig, ConnectionError, Endpoint, EndpointConfig, TokioRuntime,
+    crypto::rustls::QuicClientConfig,
 };
 use tokio::sync::watch;
 
@@ -187,7 +188,7 @@ impl Pool {
                 Ok(connection) => Ok(Link::new(connection)),
                 Err(error) => {
                     tracing::info!(peer = %key.peer, %error, "no QUIC connection");
-                    Err(code::refusal(&error, self.settings.wire))
+                    Err(self.refusal(&error))
                 }
             },
             errno = route.refusal() => {
@@ -195,6 +196,13 @@ impl Pool {
                 Err(errno.into())
             }
         }
+    }
+
+    /// What the failure of a handshake, or of the first stream behind it, means for connect(2).
+    pub(super) fn refusal(&self, error: &ConnectionError) -> Refusal {
+        code::refusal(error, self.settings.wire, |alert| {
+            self.trust.refused_by_server(alert)
+        })
     }
 
     /// Keeps a link in the pool until it is closed, idle, or the peer's listener has gone.

@@ -40,7 +40,7 @@ pub(super) async fn open(
     let (link, local) = shared.pool.dial_alone(key, local).await?;
     let share = link.share().ok_or(Errno::ECONNREFUSED)?;
     let opened = share.connection.open_bi().await;
-    let (send, recv) = opened.map_err(|error| code::refusal(&error, Wire::Raw))?;
+    let (send, recv) = opened.map_err(|error| shared.pool.refusal(&error))?;
     Ok(((share, send, recv), local))
 }
 
@@ -80,7 +80,9 @@ pub(super) async fn serve(
     listeners: &Listeners,
     shared: &Shared,
 ) {
-    let Some(share) = link.share() else { return };
+    let Some(mut share) = link.share() else {
+        return;
+    };
     let accepted = tokio::select! {
         biased;
         accepted = listeners.enter(local, peer, &*shared.events) => accepted,
@@ -88,6 +90,7 @@ pub(super) async fn serve(
     };
     match accepted {
         Ok((id, end)) => {
+            share.take();
             let events = &*shared.events;
             let bridge = |flow| run_server(flow, Arc::clone(&link), events);
             shared.run(id, end, share.into(), bridge).await;

@@ -12,12 +12,16 @@ use std::{
 };
 
 use quinn::{
-    Endpoint, EndpointConfig, Incoming, RecvStream, SendStream, ServerConfig, TokioRuntime, VarInt,
-    crypto::rustls::QuicServerConfig,
+    Connection, ConnectionError, Endpoint, EndpointConfig, Incoming, RecvStream, SendStream,
+    ServerConfig, TokioRuntime, VarInt, crypto::rustls::QuicServerConfig,
 };
 
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
 use super::{
-    Shared, code, config,
+    Settings, Shared,
+    admission::{Admission, Place, Verdict},
+    alerts, code, config,
     link::{Link, Share},
     listeners::Listeners,
     preface::{LENGTH_BYTES, Preface},
@@ -37,6 +41,8 @@ pub(super) struct Server {
     /// The endpoint's own.
     socket: Weak<UdpSocket>,
     retired: AtomicBool,
+    trust: Arc<Trust>,
+    admission: Admission,
     config: ServerConfig,
     /// The TCP port that it stands for.
     port: u16,
@@ -55,6 +61,43 @@ pub(super) enum ServerError {
     Socket(#[from] std::io::Error),
 }
 
+/// Why a client's handshake came to nothing.
+#[derive(Debug, thiserror::Error)]
+enum HandshakeError {
+    #[error(transparent)]
+    Trust(#[from] super::trust::TrustError),
+    #[error("TLS without AES-128-GCM cannot carry QUIC: {0}")]
+    Suite(#[from] quinn::crypto::rustls::NoInitialCipherSuite),
+    #[error(transparent)]
+    Connection(#[from] ConnectionError),
+    #[error("it was not complete within {:?}", config::HANDSHAKE_TIME)]
+    TooLong,
+}
+
+impl HandshakeError {
+    /// Says what can be mended here. What a client's certificate lacks has been said when it was
+    /// looked at.
+    fn report(&self, trust: &Trust, client: SocketAddr) {
+        let alert = match self {
+            Self::Connection(ConnectionError::ConnectionClosed(close)) => {
+                if let Some(alert) = code::alert(close.error_code) {
+                    return trust.refused_by_client(client, alert);
+                }
+                None
+            }
+            Self::Connection(ConnectionError::TransportError(error)) => code::alert(error.code),
+            Self::Trust(error) => {
+                return tracing::error!("cannot serve {client}: {error}");
+            }
+            _ => None,
+        };
+        if alert == Some(alerts::CERTIFICATE_REQUIRED) {
+            return trust.missing_client_certificate(client);
+        }
+        tracing::info!(%client, error = %self, "a QUIC handshake came to nothing");
+    }
+}
+
 impl Server {
     /// Starts to serve on a bound socket that hears everybody. To be called within the runtime.
     ///
@@ -64,10 +107,11 @@ impl Server {
         socket: std::net::UdpSocket,
         port: u16,
         listeners: Arc<Listeners>,
-        trust: &Trust,
+        trust: &Arc<Trust>,
         shared: &Arc<Shared>,
     ) -> Result<Arc<Self>, ServerError> {
-        let crypto = QuicServerConfig::try_from(trust.server_config()?)?;
+        // Replaced for each client; made here so that what is wrong is said now.
+        let crypto = QuicServerConfig::try_from(trust.server_config(socket.local_addr()?)?)?;
         let config = ServerConfig::with_crypto(Arc::new(crypto));
         // A restarted listener with the same identity knows the connections of its predecessor for
         // what they are, and resets them (RFC 9000 section 10.3).
@@ -88,6 +132,8 @@ impl Server {
             endpoint,
             socket: weak,
             retired: AtomicBool::new(false),
+            trust: Arc::clone(trust),
+            admission: Admission::default(),
             config,
             port,
             listeners,
@@ -168,36 +214,34 @@ impl Server {
         while let Some(incoming) = self.endpoint.accept().await {
             if self.listeners.is_empty() {
                 incoming.refuse();
-            } else {
-                tokio::spawn(Arc::clone(&self).serve(incoming, Arc::clone(&shared)));
+                continue;
+            }
+            match self.admission.judge(incoming.remote_address_validated()) {
+                Verdict::Accept(place) => {
+                    tokio::spawn(Arc::clone(&self).serve(incoming, place, Arc::clone(&shared)));
+                }
+                // An error says that the address has been validated, which it has not.
+                Verdict::Retry => drop(incoming.retry()),
+                Verdict::Ignore => incoming.ignore(),
             }
         }
     }
 
-    async fn serve(self: Arc<Self>, incoming: Incoming, shared: Arc<Shared>) {
-        let client = incoming.remote_address();
-        let mut config = self.config.clone();
-        let mtu = route::find(canonical(client), None).map_or(0, |route| route.mtu);
-        let streams = match shared.settings.wire {
-            Wire::Quicwrap => config::FIRST_STREAMS,
-            Wire::Raw => config::ONE_STREAM,
+    async fn serve(self: Arc<Self>, incoming: Incoming, place: Place, shared: Arc<Shared>) {
+        let client = canonical(incoming.remote_address());
+        let connection = match self.handshake(incoming, client, &shared.settings).await {
+            Ok(connection) => connection,
+            Err(error) => return error.report(&self.trust, client),
         };
-        let transport = config::transport(mtu, shared.settings.idle_timeout, streams);
-        config.transport_config(transport);
-        let connected = match incoming.accept_with(Arc::new(config)) {
-            Ok(connecting) => connecting.await,
-            Err(error) => Err(error),
-        };
-        let link = match connected {
-            Ok(connection) => Link::new(connection),
-            Err(error) => {
-                tracing::info!(%client, %error, "a QUIC handshake came to nothing");
-                return;
-            }
-        };
+        drop(place);
+        let link = Link::new(connection);
         tracing::info!(%client, "accepted a QUIC connection");
         if !self.keep(&link) {
             return say_go_away(link).await;
+        }
+        if self.trust.asks_clients() {
+            let first = VarInt::from_u32(first_streams(shared.settings.wire));
+            link.connection.set_max_concurrent_bi_streams(first);
         }
         if shared.settings.wire == Wire::Raw {
             let addresses = self.addresses(&link, client.port());
@@ -206,24 +250,52 @@ impl Server {
             }
             return self.drop_link(&link);
         }
-        let mut allowed = config::FIRST_STREAMS;
-        while let Ok((send, recv)) = link.connection.accept_bi().await {
-            let Some(share) = link.share() else {
-                refuse(send, recv);
-                continue;
-            };
-            if allowed < config::MAX_STREAMS && link.streams() > allowed as usize / 2 {
-                allowed *= 2;
-                let more = VarInt::from_u32(allowed);
-                link.connection.set_max_concurrent_bi_streams(more);
+        let prefaces = Arc::new(Semaphore::new(config::PREFACES));
+        while let Ok(place) = Arc::clone(&prefaces).acquire_owned().await
+            && let Ok((send, recv)) = link.connection.accept_bi().await
+        {
+            match link.share() {
+                Some(share) => {
+                    let stream = (share, send, recv);
+                    tokio::spawn(Arc::clone(&self).open(stream, place, Arc::clone(&shared)));
+                }
+                None => refuse(send, recv),
             }
-            tokio::spawn(Arc::clone(&self).open(share, send, recv, Arc::clone(&shared)));
         }
         self.drop_link(&link);
     }
 
     fn drop_link(&self, link: &Arc<Link>) {
         self.links().retain(|other| !Arc::ptr_eq(other, link));
+    }
+
+    /// Completes the handshake with a client, by the certificates and CAs as they are now.
+    async fn handshake(
+        &self,
+        incoming: Incoming,
+        client: SocketAddr,
+        settings: &Settings,
+    ) -> Result<Connection, HandshakeError> {
+        let mut config = self.config.clone();
+        let crypto = self.trust.server_config(client)?;
+        config.crypto = Arc::new(QuicServerConfig::try_from(crypto)?);
+        let mtu = route::find(client, None).map_or(0, |route| route.mtu);
+        // The client's part of the handshake is complete before its certificate has been looked at
+        // (RFC 8446 section 4.4.2): without a stream, its connect(2) waits until it was accepted.
+        let streams = if self.trust.asks_clients() {
+            config::NO_STREAMS
+        } else {
+            first_streams(settings.wire)
+        };
+        let transport = config::server_transport(mtu, settings.idle_timeout, streams);
+        config.transport_config(transport);
+        // Nobody can pretend to come from the loopback interface, where datagrams are large.
+        let unproven = !incoming.remote_address_validated() && !config::is_loopback(mtu);
+        let socket = self.socket.upgrade().filter(|_| unproven);
+        let _validation = socket.map(|socket| socket.validate(incoming.remote_address()));
+        let connecting = incoming.accept_with(Arc::new(config))?;
+        let connected = tokio::time::timeout(config::HANDSHAKE_TIME, connecting).await;
+        Ok(connected.map_err(|_| HandshakeError::TooLong)??)
     }
 
     /// Notes a link, unless the last listener has gone meanwhile.
@@ -239,12 +311,12 @@ impl Server {
     /// Turns a stream into a connection of the listener whose turn it is.
     async fn open(
         self: Arc<Self>,
-        share: Share,
-        send: SendStream,
-        mut recv: RecvStream,
+        (mut share, send, mut recv): (Share, SendStream, RecvStream),
+        place: OwnedSemaphorePermit,
         shared: Arc<Shared>,
     ) {
         let preface = tokio::time::timeout(PREFACE_TIMEOUT, read_preface(&mut recv)).await;
+        drop(place);
         let Ok(Some(preface)) = preface else {
             tracing::info!(client = %share.connection.remote_address(), "a stream without a preface");
             return abort(send, recv, code::BAD_PREFACE);
@@ -259,7 +331,10 @@ impl Server {
             _ = share.connection.closed() => return,
         };
         match accepted {
-            Ok((id, end)) => shared.bridge(id, end, share, (send, recv)).await,
+            Ok((id, end)) => {
+                share.take();
+                shared.bridge(id, end, share, (send, recv)).await;
+            }
             Err(_) => refuse(send, recv),
         }
     }
@@ -276,6 +351,14 @@ impl Server {
             local.set_scope_id(peer.scope_id());
         }
         Some((local, peer))
+    }
+}
+
+/// How many streams a client may open at first.
+fn first_streams(wire: Wire) -> u32 {
+    match wire {
+        Wire::Quicwrap => config::FIRST_STREAMS,
+        Wire::Raw => config::ONE_STREAM,
     }
 }
 

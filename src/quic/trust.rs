@@ -1,27 +1,40 @@
 //! Who trusts whom, and the TLS configurations that follow from it.
 //!
 //! TLS 1.3 only, one ALPN protocol, no early data and no resumption. Listeners present the identity
-//! of `identity.rs`; connecting sockets accept what `verifier.rs` accepts.
+//! of `identity.rs` and accept the clients of `chain.rs`; connecting sockets accept what `verifier.rs`
+//! accepts. A configuration is made for each handshake, from the files as they are then (`reload.rs`).
 #![forbid(unsafe_code)]
+
+mod options;
 
 use std::fmt;
 use std::fs::{File, OpenOptions};
-use std::io::{self, Write};
+use std::io::Write;
 use std::net::SocketAddr;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use aws_lc_rs::hmac;
-use rustls::client::Resumption;
+use rustls::client::{ResolvesClientCert, Resumption};
 use rustls::crypto::CryptoProvider;
 use rustls::crypto::aws_lc_rs::{cipher_suite, default_provider};
+use rustls::pki_types::{CertificateDer, ServerName};
+use rustls::server::{NoClientAuth, danger::ClientCertVerifier};
 use rustls::{KeyLog, KeyLogFile};
 
-use super::identity::{Identity, IdentityError, read_certificates};
-use super::known_hosts::{KnownHosts, KnownHostsError};
+use super::alerts;
+use super::authorities::Authorities;
+use super::chain::{SignedClient, SignedServers};
+use super::identity::{Identity, Pair};
+use super::known_hosts::KnownHosts;
+use super::pem::{IdentityError, read_certificates};
+use super::reload::Reloaded;
 use super::state_dir::{StateDir, StateError};
+use super::throttle::Throttle;
 use super::verifier::{PeerVerifier, Policy};
+
+pub(crate) use options::{TrustError, TrustOptions};
 
 /// The application protocol (RFC 7301) of quicwrap's own streams and prefaces.
 pub(crate) const ALPN: &[u8] = b"quicwrap/1";
@@ -29,128 +42,101 @@ pub(crate) const ALPN: &[u8] = b"quicwrap/1";
 /// The file of recorded keys in the state directory, unless `--known-hosts` names another.
 const KNOWN_HOSTS: &str = "known_hosts";
 
-/// The options that decide whom to trust, as the user gave them.
-#[derive(Debug, Clone, Default)]
-pub(crate) struct TrustOptions {
-    /// `--server-cert`: what listeners present, and the one certificate that clients accept.
-    pub server_cert: Option<PathBuf>,
-    /// `--server-key`: its private key.
-    pub server_key: Option<PathBuf>,
-    /// `--insecure`: accept any peer. What listeners present is not affected.
-    pub insecure: bool,
-    /// `--state-dir`.
-    pub state_dir: Option<PathBuf>,
-    /// `--known-hosts`.
-    pub known_hosts: Option<PathBuf>,
-    /// `--keylog`: where TLS secrets are appended, in place of `SSLKEYLOGFILE`.
-    pub keylog: Option<PathBuf>,
-    /// Application protocols that are offered and accepted; `None` for quicwrap's own.
-    pub alpn: Option<Vec<Vec<u8>>>,
-}
-
-/// Why there is no TLS configuration. Each message says what to do.
-#[derive(Debug, thiserror::Error)]
-pub(crate) enum TrustError {
-    /// A key alone is half an identity.
-    #[error(
-        "--server-key {} needs the certificate it belongs to: name it with --server-cert",
-        _0.display()
-    )]
-    KeyWithoutCertificate(PathBuf),
-
-    /// Clients can do with the certificate, listeners cannot.
-    #[error(
-        "a listener cannot present --server-cert {} without its private key: name it with \
-         --server-key",
-        _0.display()
-    )]
-    CertificateWithoutKey(PathBuf),
-
-    /// The secrets that were asked for cannot be written.
-    #[error(
-        "cannot open --keylog {} to append: {source}; name a file that can be written",
-        path.display()
-    )]
-    KeyLog {
-        /// The file.
-        path: PathBuf,
-        /// The system's reason.
-        source: io::Error,
-    },
-
-    /// The system has no random numbers.
-    #[error("the system gives no random numbers: check getrandom(2) and /dev/urandom")]
-    Random,
-
-    /// The certificate and key.
-    #[error(transparent)]
-    Identity(#[from] IdentityError),
-
-    /// The recorded keys.
-    #[error(transparent)]
-    KnownHosts(#[from] KnownHostsError),
-
-    /// The state directory.
-    #[error(transparent)]
-    State(#[from] StateError),
-
-    /// rustls refuses the configuration.
-    #[error("TLS cannot be configured: {0}; please report this")]
-    Tls(#[from] rustls::Error),
-}
-
 /// What listeners of this process present.
 enum Presented {
     /// `--server-cert` and `--server-key`.
-    Named(Arc<Identity>),
+    Named(Reloaded<Identity>),
     /// `--server-cert` alone: enough to connect.
     CertificateOnly(PathBuf),
     /// The identity in the state directory, once it has been needed.
     SelfMade(Mutex<Option<Arc<Identity>>>),
 }
 
-/// Everything TLS needs to know, read once.
+/// Whom connecting sockets of this process accept.
+enum Accepted {
+    /// `--insecure`.
+    Anyone,
+    /// `--server-cert`.
+    Exactly {
+        file: PathBuf,
+        certificate: Reloaded<CertificateDer<'static>>,
+    },
+    /// `--ca` and `--server-name`.
+    Signed {
+        authorities: Reloaded<Authorities>,
+        name: Option<ServerName<'static>>,
+    },
+    /// Whom they have met before. The file is not touched before a client needs it.
+    Pinned,
+}
+
+/// Everything TLS needs to know.
 pub(crate) struct Trust {
     presented: Presented,
-    /// `None` stands for the pins, whose file is not touched before a client needs it.
-    fixed_policy: Option<Policy>,
+    accepted: Accepted,
+    /// `--client-cert` and `--client-key`.
+    client: Option<Reloaded<Identity>>,
+    /// `--client-ca`.
+    client_authorities: Option<Reloaded<Authorities>>,
     state_dir: Option<PathBuf>,
     known_hosts: Option<PathBuf>,
     provider: Arc<CryptoProvider>,
     key_log: Arc<dyn KeyLog>,
     alpn: Vec<Vec<u8>>,
+    /// What clients can make a listener say.
+    reports: Arc<Throttle>,
+}
+
+impl fmt::Debug for Trust {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Trust").finish_non_exhaustive()
+    }
 }
 
 impl Trust {
     /// Reads the files that were named, so that a wrong path or a mismatched key is an error before
     /// the program starts. What was not named is neither read nor made here.
+    ///
+    /// # Errors
+    /// Options that contradict each other, files that cannot be used.
     pub(crate) fn load(options: &TrustOptions) -> Result<Self, TrustError> {
+        options.check()?;
         if let Some(path) = &options.state_dir {
             StateDir::check(path)?;
         }
         if let Some(path) = &options.known_hosts {
             KnownHosts::new(path.clone()).check()?;
         }
-        if options.insecure {
-            tracing::warn!("--insecure: connections are encrypted, but nobody checks with whom");
-        }
-        Ok(Self {
+        let trust = Self {
             presented: presented(options)?,
-            fixed_policy: fixed_policy(options)?,
+            accepted: accepted(options)?,
+            client: client(options)?,
+            client_authorities: authorities("--client-ca", options.client_ca.as_deref())?,
             state_dir: options.state_dir.clone(),
             known_hosts: options.known_hosts.clone(),
             provider: Arc::new(provider()),
             key_log: key_log(options.keylog.as_deref())?,
             alpn: options.alpn.clone().unwrap_or_else(|| vec![ALPN.to_vec()]),
-        })
+            reports: Arc::default(),
+        };
+        if options.insecure {
+            tracing::warn!("--insecure: connections are encrypted, but nobody checks with whom");
+        }
+        Ok(trust)
     }
 
-    /// For a listener. Makes the self-made identity on first use.
-    pub(crate) fn server_config(&self) -> Result<Arc<rustls::ServerConfig>, TrustError> {
+    /// For a listener that `client` connects to. Makes the self-made identity on first use.
+    ///
+    /// # Errors
+    /// No identity to present, or no CA to ask for.
+    pub(crate) fn server_config(
+        &self,
+        client: SocketAddr,
+    ) -> Result<Arc<rustls::ServerConfig>, TrustError> {
         let identity = self.identity()?;
         let mut config = rustls::ServerConfig::builder_with_provider(self.provider.clone())
             .with_protocol_versions(&[&rustls::version::TLS13])?
-            .with_no_client_auth()
+            .with_client_cert_verifier(self.client_verifier(client)?)
             .with_cert_resolver(identity.resolver());
         config.alpn_protocols = self.alpn.clone();
         config.key_log = self.key_log.clone();
@@ -160,28 +146,58 @@ impl Trust {
         Ok(Arc::new(config))
     }
 
+    fn client_verifier(
+        &self,
+        client: SocketAddr,
+    ) -> Result<Arc<dyn ClientCertVerifier>, TrustError> {
+        Ok(match &self.client_authorities {
+            None => Arc::new(NoClientAuth),
+            Some(authorities) => Arc::new(SignedClient::new(
+                client,
+                authorities.get(),
+                &self.provider,
+                Arc::clone(&self.reports),
+            )?),
+        })
+    }
+
+    /// Whether listeners ask clients for a certificate.
+    pub(crate) fn asks_clients(&self) -> bool {
+        self.client_authorities.is_some()
+    }
+
     /// For a socket that connects. `peer` names the host for first-contact pinning and for messages.
     ///
     /// Resumption is off: a resumed handshake shows no certificate (RFC 8446 section 2.2), so it
     /// would outlive a pin that was removed or a policy that was changed, and a store shared
     /// between peers would be keyed by a name that need not tell them apart. Without early data it
     /// saves no round trip, and one connection per peer is pooled anyway.
+    ///
+    /// # Errors
+    /// A state directory that cannot be used.
     pub(crate) fn client_config(
         &self,
         peer: SocketAddr,
     ) -> Result<Arc<rustls::ClientConfig>, TrustError> {
         let algorithms = self.provider.signature_verification_algorithms;
         let verifier = PeerVerifier::new(peer, self.policy()?, algorithms);
-        let mut config = rustls::ClientConfig::builder_with_provider(self.provider.clone())
+        let builder = rustls::ClientConfig::builder_with_provider(self.provider.clone())
             .with_protocol_versions(&[&rustls::version::TLS13])?
             .dangerous()
-            .with_custom_certificate_verifier(Arc::new(verifier))
-            .with_no_client_auth();
+            .with_custom_certificate_verifier(Arc::new(verifier));
+        let mut config = match self.client_resolver() {
+            Some(resolver) => builder.with_client_cert_resolver(resolver),
+            None => builder.with_no_client_auth(),
+        };
         config.alpn_protocols = self.alpn.clone();
         config.key_log = self.key_log.clone();
         config.enable_early_data = false;
         config.resumption = Resumption::disabled();
         Ok(Arc::new(config))
+    }
+
+    fn client_resolver(&self) -> Option<Arc<dyn ResolvesClientCert>> {
+        Some(self.client.as_ref()?.get().client_resolver())
     }
 
     /// The key of stateless reset tokens, for `quinn::EndpointConfig::new`: the same after a restart
@@ -207,9 +223,39 @@ impl Trust {
         Ok(self.identity()?.connection_id_key())
     }
 
+    /// What a TLS alert (RFC 8446 section 6) by which a server has ended the handshake means for who
+    /// runs the client.
+    pub(crate) fn refused_by_server(&self, alert: u8) -> String {
+        let identity = self.client.as_ref().map(Reloaded::get);
+        alerts::by_server(alert, identity.as_deref())
+    }
+
+    /// Reports a TLS alert by which `client` has ended the handshake, if it is about what is presented
+    /// here.
+    pub(crate) fn refused_by_client(&self, client: SocketAddr, alert: u8) {
+        let Ok(identity) = self.identity() else {
+            return;
+        };
+        match alerts::by_client(alert, &identity) {
+            Some(text) => self
+                .reports
+                .warn(|| format!("client {client} refuses {text}")),
+            None => tracing::info!(%client, alert, "a client refuses the handshake"),
+        }
+    }
+
+    /// Reports a client that has shown no certificate although it was asked for one.
+    pub(crate) fn missing_client_certificate(&self, client: SocketAddr) {
+        self.reports.warn(|| {
+            format!(
+                "client {client} shows no certificate, which --client-ca asks for: it has to be given one with --client-cert and --client-key"
+            )
+        });
+    }
+
     fn identity(&self) -> Result<Arc<Identity>, TrustError> {
         match &self.presented {
-            Presented::Named(identity) => Ok(identity.clone()),
+            Presented::Named(identity) => Ok(identity.get()),
             Presented::CertificateOnly(path) => {
                 Err(TrustError::CertificateWithoutKey(path.clone()))
             }
@@ -226,12 +272,22 @@ impl Trust {
     }
 
     fn policy(&self) -> Result<Policy, TrustError> {
-        let path = match (&self.fixed_policy, &self.known_hosts) {
-            (Some(policy), _) => return Ok(policy.clone()),
-            (None, Some(path)) => path.clone(),
-            (None, None) => self.state_dir()?.file(KNOWN_HOSTS),
-        };
-        Ok(Policy::Pinned(KnownHosts::new(path)))
+        Ok(match &self.accepted {
+            Accepted::Anyone => Policy::Anyone,
+            Accepted::Exactly { file, certificate } => Policy::Exactly {
+                file: file.clone(),
+                certificate: CertificateDer::clone(&certificate.get()),
+            },
+            Accepted::Signed { authorities, name } => Policy::Signed(Arc::new(SignedServers::new(
+                authorities.get(),
+                name.clone(),
+                &self.provider,
+            )?)),
+            Accepted::Pinned => Policy::Pinned(KnownHosts::new(match &self.known_hosts {
+                Some(path) => path.clone(),
+                None => self.state_dir()?.file(KNOWN_HOSTS),
+            })),
+        })
     }
 
     fn state_dir(&self) -> Result<StateDir, StateError> {
@@ -240,33 +296,82 @@ impl Trust {
 }
 
 fn presented(options: &TrustOptions) -> Result<Presented, TrustError> {
-    match (&options.server_cert, &options.server_key) {
-        (Some(certificate), Some(key)) => Ok(Presented::Named(Arc::new(Identity::from_files(
-            certificate,
-            key,
-        )?))),
-        (Some(certificate), None) => Ok(Presented::CertificateOnly(certificate.clone())),
-        (None, Some(key)) => Err(TrustError::KeyWithoutCertificate(key.clone())),
-        (None, None) => Ok(Presented::SelfMade(Mutex::new(None))),
-    }
+    Ok(match (&options.server_cert, &options.server_key) {
+        (Some(certificate), Some(key)) => Presented::Named(identity(Pair {
+            certificate_option: "--server-cert",
+            certificate: absolute(certificate)?,
+            key_option: "--server-key",
+            key: absolute(key)?,
+        })?),
+        (Some(certificate), None) => Presented::CertificateOnly(absolute(certificate)?),
+        (None, _) => Presented::SelfMade(Mutex::new(None)),
+    })
 }
 
-fn fixed_policy(options: &TrustOptions) -> Result<Option<Policy>, TrustError> {
-    // Read even under --insecure: a wrong path is an error in any case.
-    let exactly = match &options.server_cert {
-        Some(file) => read_certificates(file)?
-            .into_iter()
-            .next()
-            .map(|certificate| {
-                let file = file.clone();
-                Policy::Exactly { file, certificate }
-            }),
-        None => None,
+fn client(options: &TrustOptions) -> Result<Option<Reloaded<Identity>>, TrustError> {
+    let (Some(certificate), Some(key)) = (&options.client_cert, &options.client_key) else {
+        return Ok(None);
     };
-    Ok(if options.insecure {
-        Some(Policy::Anyone)
-    } else {
-        exactly
+    let pair = Pair {
+        certificate_option: "--client-cert",
+        certificate: absolute(certificate)?,
+        key_option: "--client-key",
+        key: absolute(key)?,
+    };
+    Ok(Some(identity(pair)?))
+}
+
+/// An identity that is replaced when both its files have been, and belong together.
+fn identity(pair: Pair) -> Result<Reloaded<Identity>, IdentityError> {
+    let files = vec![pair.certificate.clone(), pair.key.clone()];
+    Reloaded::new(files, move || Identity::from_files(&pair))
+}
+
+fn accepted(options: &TrustOptions) -> Result<Accepted, TrustError> {
+    // Read even where they do not decide: a wrong path is an error in any case.
+    let name = options.expected_name()?;
+    let exactly = options.server_cert.as_deref().map(exactly).transpose()?;
+    Ok(match (options.insecure, &options.ca, exactly) {
+        (true, ..) => Accepted::Anyone,
+        (false, Some(_), _) => match authorities("--ca", options.ca.as_deref())? {
+            Some(authorities) => Accepted::Signed { authorities, name },
+            None => Accepted::Pinned,
+        },
+        (false, None, Some(exactly)) => exactly,
+        (false, None, None) => Accepted::Pinned,
+    })
+}
+
+fn exactly(path: &Path) -> Result<Accepted, TrustError> {
+    const OPTION: &str = "--server-cert";
+    let file = absolute(path)?;
+    let read = file.clone();
+    let certificate = Reloaded::new(vec![file.clone()], move || {
+        let chain = read_certificates(OPTION, &read)?;
+        let path = read.clone();
+        let own = chain.into_iter().next();
+        own.ok_or(IdentityError::NoCertificate { path })
+    })?;
+    Ok(Accepted::Exactly { file, certificate })
+}
+
+fn authorities(
+    option: &'static str,
+    path: Option<&Path>,
+) -> Result<Option<Reloaded<Authorities>>, TrustError> {
+    let Some(path) = path else { return Ok(None) };
+    let file = absolute(path)?;
+    let files = vec![file.clone()];
+    Ok(Some(Reloaded::new(files, move || {
+        Authorities::read(option, &file)
+    })?))
+}
+
+/// Files are read again later, when the working directory may be another.
+fn absolute(path: &Path) -> Result<PathBuf, TrustError> {
+    std::path::absolute(path).map_err(|source| {
+        let path = path.to_owned();
+        TrustError::Relative { path, source }
     })
 }
 
@@ -327,345 +432,4 @@ impl fmt::Display for Hex<'_> {
 }
 
 #[cfg(test)]
-mod tests {
-    use std::fs;
-
-    use quinn::crypto::rustls::{QuicClientConfig, QuicServerConfig};
-    use rcgen::{CertificateParams, KeyPair, PKCS_ECDSA_P256_SHA256, SignatureAlgorithm};
-    use rustls::pki_types::ServerName;
-    use rustls::sign::{CertifiedKey, SingleCertAndKey};
-    use rustls::{ClientConfig, ClientConnection, ServerConfig, ServerConnection};
-    use tempfile::TempDir;
-
-    use super::*;
-
-    /// A user with a state directory of its own.
-    struct User {
-        root: TempDir,
-        options: TrustOptions,
-    }
-
-    impl User {
-        fn new() -> Self {
-            let root = tempfile::tempdir().unwrap();
-            let state_dir = Some(root.path().join("state"));
-            Self {
-                root,
-                options: TrustOptions {
-                    state_dir,
-                    ..TrustOptions::default()
-                },
-            }
-        }
-
-        /// One that was given a certificate and key of this kind.
-        fn with_files(algorithm: &'static SignatureAlgorithm) -> Self {
-            let mut user = Self::new();
-            let (cert, key) = (user.path("cert.pem"), user.path("key.pem"));
-            let pair = KeyPair::generate_for(algorithm).unwrap();
-            let parameters = CertificateParams::new(["test".to_owned()]).unwrap();
-            fs::write(&cert, parameters.self_signed(&pair).unwrap().pem()).unwrap();
-            fs::write(&key, pair.serialize_pem()).unwrap();
-            (user.options.server_cert, user.options.server_key) = (Some(cert), Some(key));
-            user
-        }
-
-        /// One that was told which certificate to accept.
-        fn expecting(other: &User) -> Self {
-            let mut user = Self::new();
-            user.options.server_cert = other.options.server_cert.clone();
-            user
-        }
-
-        fn path(&self, name: &str) -> PathBuf {
-            self.root.path().join(name)
-        }
-
-        fn trust(&self) -> Trust {
-            Trust::load(&self.options).unwrap()
-        }
-
-        fn server(&self) -> Arc<ServerConfig> {
-            self.trust().server_config().unwrap()
-        }
-
-        fn connect(&self, server: Arc<ServerConfig>) -> Result<Connected, rustls::Error> {
-            handshake(self.trust().client_config(peer()).unwrap(), server)
-        }
-
-        fn known_hosts(&self) -> String {
-            fs::read_to_string(self.path("state/known_hosts")).unwrap_or_default()
-        }
-    }
-
-    type Connected = (ClientConnection, ServerConnection);
-
-    fn peer() -> SocketAddr {
-        SocketAddr::from(([10, 0, 0, 5], 443))
-    }
-
-    fn handshake(
-        client: Arc<ClientConfig>,
-        server: Arc<ServerConfig>,
-    ) -> Result<Connected, rustls::Error> {
-        let name = ServerName::from(peer().ip());
-        let mut client = ClientConnection::new(client, name).unwrap();
-        let mut server = ServerConnection::new(server).unwrap();
-        while client.is_handshaking() || server.is_handshaking() {
-            let mut flight = Vec::new();
-            client.write_tls(&mut flight).unwrap();
-            server.read_tls(&mut &flight[..]).unwrap();
-            server.process_new_packets()?;
-            let mut flight = Vec::new();
-            while server.wants_write() {
-                server.write_tls(&mut flight).unwrap();
-            }
-            client.read_tls(&mut &flight[..]).unwrap();
-            client.process_new_packets()?;
-        }
-        Ok((client, server))
-    }
-
-    /// What the log says when the connection is refused.
-    fn refusal(connect: impl FnOnce() -> Result<Connected, rustls::Error>) -> String {
-        let log = tempfile::NamedTempFile::new().unwrap();
-        let writer = Mutex::new(log.reopen().unwrap());
-        let subscriber = tracing_subscriber::fmt()
-            .with_writer(writer)
-            .with_ansi(false)
-            .finish();
-        let error = tracing::subscriber::with_default(subscriber, connect)
-            .err()
-            .unwrap();
-        let wire = error.to_string();
-        assert!(
-            !wire.contains("sha256") && !wire.contains('/'),
-            "tells the peer: {wire}"
-        );
-        fs::read_to_string(log.path()).unwrap()
-    }
-
-    /// Shows the certificate of `victim` and signs with another key.
-    fn impostor(victim: &User) -> Arc<ServerConfig> {
-        let trust = victim.trust();
-        let chain = read_certificates(victim.options.server_cert.as_ref().unwrap()).unwrap();
-        let key = KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256).unwrap();
-        let key = rustls::pki_types::PrivatePkcs8KeyDer::from(key.serialize_der()).into();
-        let key = rustls::crypto::aws_lc_rs::sign::any_supported_type(&key).unwrap();
-        let mut config = ServerConfig::clone(&trust.server_config().unwrap());
-        config.cert_resolver = Arc::new(SingleCertAndKey::from(CertifiedKey::new(chain, key)));
-        Arc::new(config)
-    }
-
-    #[test]
-    fn named_certificate_is_accepted_whatever_its_kind() {
-        for algorithm in [
-            &PKCS_ECDSA_P256_SHA256,
-            &rcgen::PKCS_ED25519,
-            &rcgen::PKCS_RSA_SHA256,
-        ] {
-            let server = User::with_files(algorithm);
-            let client = User::expecting(&server);
-            let (connection, _) = client.connect(server.server()).unwrap();
-            assert_eq!(connection.alpn_protocol(), Some(ALPN));
-            assert_eq!(
-                connection.protocol_version(),
-                Some(rustls::ProtocolVersion::TLSv1_3)
-            );
-            let suite = connection.negotiated_cipher_suite().unwrap().suite();
-            assert_eq!(suite, rustls::CipherSuite::TLS13_AES_128_GCM_SHA256);
-            assert!(!client.path("state").exists(), "nothing to remember");
-        }
-    }
-
-    #[test]
-    fn another_certificate_than_the_named_one_is_refused() {
-        let server = User::with_files(&PKCS_ECDSA_P256_SHA256);
-        let other = User::with_files(&PKCS_ECDSA_P256_SHA256);
-        let client = User::expecting(&other);
-        let error = refusal(|| client.connect(server.server()));
-        assert!(
-            error.contains("10.0.0.5:443 shows another certificate"),
-            "{error}"
-        );
-        assert!(
-            error.contains("cert.pem") && error.matches("sha256:").count() == 2,
-            "{error}"
-        );
-    }
-
-    #[test]
-    fn first_contact_pins_and_a_changed_key_is_refused() {
-        let (server, client) = (User::new(), User::new());
-        client.connect(server.server()).unwrap();
-        let pinned = client.known_hosts();
-        assert!(pinned.starts_with("10.0.0.5:443 sha256:"), "{pinned}");
-        assert_eq!(pinned.lines().count(), 1);
-        client.connect(server.server()).unwrap();
-        let error = refusal(|| client.connect(User::new().server()));
-        assert!(
-            error.contains("ERROR") && error.contains("remove line 1 of that file"),
-            "{error}"
-        );
-        assert!(
-            error.matches("sha256:").count() == 2 && error.contains("state/known_hosts:1 "),
-            "{error}"
-        );
-        assert_eq!(
-            client.known_hosts(),
-            pinned,
-            "a refused key is not recorded"
-        );
-    }
-
-    #[test]
-    fn the_pin_is_the_hash_of_the_public_key() {
-        let server = User::with_files(&PKCS_ECDSA_P256_SHA256);
-        let key = fs::read_to_string(server.path("key.pem")).unwrap();
-        let spki = rcgen::PublicKeyData::subject_public_key_info(&KeyPair::from_pem(&key).unwrap());
-        let mut client = User::new();
-        let elsewhere = client.path("elsewhere");
-        client.options.known_hosts = Some(elsewhere.clone());
-        client.connect(server.server()).unwrap();
-        let fingerprint = super::super::known_hosts::Fingerprint::of(&spki);
-        let line = format!("10.0.0.5:443 {fingerprint}\n");
-        assert_eq!(fs::read_to_string(elsewhere).unwrap(), line);
-        assert!(!client.path("state").exists());
-    }
-
-    #[test]
-    fn insecure_accepts_anyone_and_records_nothing() {
-        let mut client = User::new();
-        client.options.insecure = true;
-        client.connect(User::new().server()).unwrap();
-        client
-            .connect(User::with_files(&rcgen::PKCS_ED25519).server())
-            .unwrap();
-        assert!(!client.path("state").exists());
-    }
-
-    #[test]
-    fn nobody_may_show_a_certificate_without_its_key() {
-        let victim = User::with_files(&PKCS_ECDSA_P256_SHA256);
-        let (expecting, stranger, mut insecure) =
-            (User::expecting(&victim), User::new(), User::new());
-        insecure.options.insecure = true;
-        let pinned = User::new();
-        pinned.connect(victim.server()).unwrap();
-        for client in [&expecting, &stranger, &insecure, &pinned] {
-            let error = client.connect(impostor(&victim)).err().unwrap();
-            let expected = rustls::CertificateError::BadSignature;
-            assert_eq!(error, rustls::Error::InvalidCertificate(expected));
-        }
-        assert_eq!(stranger.known_hosts(), "", "recorded only after the proof");
-    }
-
-    #[test]
-    fn a_pin_that_cannot_be_kept_is_an_error() {
-        let client = User::new();
-        fs::create_dir_all(client.path("state/known_hosts.lock")).unwrap();
-        let error = refusal(|| client.connect(User::new().server()));
-        assert!(
-            error.contains("cannot record the key of 10.0.0.5:443"),
-            "{error}"
-        );
-        fs::write(client.path("state/known_hosts"), "10.0.0.5:443 sha256:AA\n").unwrap();
-        let error = refusal(|| client.connect(User::new().server()));
-        assert!(
-            error.contains("known_hosts:1: the line for 10.0.0.5:443"),
-            "{error}"
-        );
-    }
-
-    #[test]
-    fn every_connection_shows_its_certificate() {
-        let (server, client) = (User::new(), User::new());
-        let (server, client) = (
-            server.server(),
-            client.trust().client_config(peer()).unwrap(),
-        );
-        for _ in 0..3 {
-            let (connection, _) = handshake(client.clone(), server.clone()).unwrap();
-            assert_eq!(
-                connection.handshake_kind(),
-                Some(rustls::HandshakeKind::Full)
-            );
-        }
-    }
-
-    #[test]
-    fn half_an_identity() {
-        let mut user = User::with_files(&PKCS_ECDSA_P256_SHA256);
-        let key = user.options.server_key.take();
-        let trust = user.trust();
-        trust.client_config(peer()).unwrap();
-        trust.reset_key().unwrap();
-        let error = trust.server_config().err().unwrap().to_string();
-        assert!(error.contains("name it with --server-key"), "{error}");
-        (user.options.server_cert, user.options.server_key) = (None, key);
-        let error = Trust::load(&user.options).err().unwrap().to_string();
-        assert!(error.contains("name it with --server-cert"), "{error}");
-    }
-
-    #[test]
-    fn wrong_files_are_errors_at_the_start() {
-        let mut user = User::new();
-        user.options.server_cert = Some(user.path("no-such.pem"));
-        assert!(Trust::load(&user.options).is_err());
-        let mut user = User::with_files(&PKCS_ECDSA_P256_SHA256);
-        user.options.server_key = User::with_files(&PKCS_ECDSA_P256_SHA256).options.server_key;
-        assert!(Trust::load(&user.options).is_err());
-        let mut user = User::new();
-        user.options.keylog = Some(user.path("no/such/directory"));
-        let error = Trust::load(&user.options).err().unwrap().to_string();
-        assert!(error.contains("--keylog"), "{error}");
-        let mut user = User::new();
-        user.options.known_hosts = Some(user.root.path().to_owned());
-        assert!(Trust::load(&user.options).is_err());
-    }
-
-    #[test]
-    fn reset_and_connection_id_keys_survive_a_restart() {
-        let user = User::new();
-        let keys = |user: &User| {
-            let (trust, mut token) = (user.trust(), [0; 32]);
-            trust
-                .reset_key()
-                .unwrap()
-                .sign(b"connection id", &mut token);
-            (token, trust.connection_id_key().unwrap())
-        };
-        assert_eq!(keys(&user), keys(&user));
-        assert_ne!(keys(&user), keys(&User::new()));
-    }
-
-    #[test]
-    fn quinn_takes_the_configurations() {
-        let user = User::new();
-        QuicServerConfig::try_from(user.server()).map(drop).unwrap();
-        let client = user.trust().client_config(peer()).unwrap();
-        QuicClientConfig::try_from(client).map(drop).unwrap();
-    }
-
-    #[test]
-    fn keylog_is_appended_in_the_usual_form() {
-        let mut client = User::new();
-        let path = client.path("keys");
-        fs::write(&path, "# before\n").unwrap();
-        client.options.keylog = Some(path.clone());
-        client.connect(User::new().server()).unwrap();
-        let log = fs::read_to_string(path).unwrap();
-        assert!(
-            log.starts_with("# before\n") && log.ends_with('\n'),
-            "{log}"
-        );
-        let wanted = |line: &&str| line.starts_with("CLIENT_TRAFFIC_SECRET_0 ");
-        let line = log.lines().find(wanted).unwrap();
-        let words: Vec<_> = line.split(' ').collect();
-        // SHA-256 suite: 32 bytes of client random, 32 of secret.
-        assert!(
-            words.len() == 3 && words[1..].iter().all(|hex| hex.len() == 64),
-            "{line}"
-        );
-    }
-}
+mod tests;

@@ -20,6 +20,7 @@ use quinn::{
 use socket2::{Domain, SockRef, Type};
 use tokio::io::Interest;
 
+use super::budget::{Budget, Validation};
 use crate::sys::fd::replace;
 
 /// Largest UDP payload over IPv4 (RFC 768, RFC 791): 65,535 less 20 and 8 bytes of headers. A send
@@ -34,6 +35,7 @@ const KERNEL_BUFFER: usize = 8 << 20;
 pub(super) struct UdpSocket {
     io: tokio::net::UdpSocket,
     state: UdpSocketState,
+    budget: Arc<Budget>,
 }
 
 impl UdpSocket {
@@ -50,7 +52,13 @@ impl UdpSocket {
         Ok(Self {
             io: tokio::net::UdpSocket::from_std(socket)?,
             state,
+            budget: Arc::default(),
         })
+    }
+
+    /// Limits what is sent to an address until the returned value is dropped.
+    pub(super) fn validate(&self, address: SocketAddr) -> Validation {
+        self.budget.begin(address)
     }
 
     /// Gives the port up at once, although the endpoint holds its socket until its connections have
@@ -82,6 +90,18 @@ impl AsyncUdpSocket for UdpSocket {
     }
 
     fn try_send(&self, transmit: &Transmit<'_>) -> io::Result<()> {
+        let (bytes, destination) = (transmit.contents.len(), transmit.destination);
+        let segment = transmit.segment_size.unwrap_or(bytes);
+        let allowed = self.budget.allowed(destination, bytes, segment);
+        if allowed == 0 && bytes > 0 {
+            // Lost on the way, as it were: it is sent again once the address has been validated.
+            return Ok(());
+        }
+        let transmit = &Transmit {
+            contents: &transmit.contents[..allowed],
+            segment_size: transmit.segment_size.filter(|&segment| segment < allowed),
+            ..transmit.clone()
+        };
         let Some(segment) = transmit.segment_size else {
             return self.send(transmit);
         };
@@ -113,7 +133,12 @@ impl AsyncUdpSocket for UdpSocket {
                 self.state.recv((&self.io).into(), bufs, meta)
             });
             match received {
-                Ok(count) => return Poll::Ready(Ok(count)),
+                Ok(count) => {
+                    for datagrams in &meta[..count] {
+                        self.budget.received(datagrams.addr, datagrams.len);
+                    }
+                    return Poll::Ready(Ok(count));
+                }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
                 // An error that a datagram of ours has met must not end the endpoint.
                 Err(error) => tracing::debug!(%error, "receiving on a QUIC socket"),

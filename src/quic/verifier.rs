@@ -14,10 +14,9 @@ use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, Server
 use rustls::crypto::{WebPkiSupportedAlgorithms, verify_tls13_signature};
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::server::ParsedCertificate;
-use rustls::{
-    CertificateError, DigitallySignedStruct, OtherError, PeerIncompatible, SignatureScheme,
-};
+use rustls::{DigitallySignedStruct, PeerIncompatible, SignatureScheme};
 
+use super::chain::{SignedServers, refused};
 use super::known_hosts::{Fingerprint, KnownHosts, KnownHostsError, Verdict};
 
 /// What makes a peer acceptable.
@@ -33,6 +32,8 @@ pub(crate) enum Policy {
         /// The certificate.
         certificate: CertificateDer<'static>,
     },
+    /// `--ca`: what one of these CAs has signed for the peer's name.
+    Signed(Arc<SignedServers>),
     /// The key that was met first, as ssh does. Names and dates play no part.
     Pinned(KnownHosts),
 }
@@ -67,22 +68,22 @@ enum Refusal {
         file: PathBuf,
     },
 
+    #[error("{peer} shows a certificate that cannot be read: {cause}")]
+    Unreadable {
+        peer: SocketAddr,
+        cause: rustls::Error,
+    },
+
     #[error(transparent)]
     KnownHosts(#[from] KnownHostsError),
 }
-
-/// All that leaves this side: quinn sends the text of a TLS error to the peer, in the reason of
-/// CONNECTION_CLOSE, and a peer that is not trusted must not learn our paths and pins from it.
-#[derive(Debug, thiserror::Error)]
-#[error("refused by the policy of the client, whose log says why")]
-struct Refused;
 
 impl Refusal {
     /// The one place every refusal passes: logged each time, since each time a connection of the
     /// program fails.
     fn report(self) -> rustls::Error {
         tracing::error!("{self}");
-        CertificateError::Other(OtherError(Arc::new(Refused))).into()
+        refused()
     }
 }
 
@@ -146,13 +147,21 @@ impl PeerVerifier {
         }
     }
 
+    /// The fingerprint of the SubjectPublicKeyInfo.
+    fn public_key(&self, certificate: &CertificateDer<'_>) -> Result<Fingerprint, rustls::Error> {
+        public_key(certificate).map_err(|cause| {
+            let peer = self.peer;
+            Refusal::Unreadable { peer, cause }.report()
+        })
+    }
+
     /// Refuses a changed key as soon as it is seen; a new one passes until it has to be proved.
     fn check_pin(
         &self,
         hosts: &KnownHosts,
         certificate: &CertificateDer<'_>,
     ) -> Result<Verdict, rustls::Error> {
-        let key = public_key(certificate)?;
+        let key = self.public_key(certificate)?;
         self.accept(hosts, hosts.lookup(self.peer, &key), key)
     }
 
@@ -163,7 +172,7 @@ impl PeerVerifier {
         hosts: &KnownHosts,
         certificate: &CertificateDer<'_>,
     ) -> Result<(), rustls::Error> {
-        let key = public_key(certificate)?;
+        let key = self.public_key(certificate)?;
         if self.check_pin(hosts, certificate)? != Verdict::Known
             && self.accept(hosts, hosts.record(self.peer, &key), key)? == Verdict::Absent
         {
@@ -182,15 +191,22 @@ impl ServerCertVerifier for PeerVerifier {
     fn verify_server_cert(
         &self,
         end_entity: &CertificateDer<'_>,
-        _intermediates: &[CertificateDer<'_>],
+        intermediates: &[CertificateDer<'_>],
         _server_name: &ServerName<'_>,
         _ocsp_response: &[u8],
-        _now: UnixTime,
+        now: UnixTime,
     ) -> Result<ServerCertVerified, rustls::Error> {
         match &self.policy {
             Policy::Anyone => {}
             Policy::Exactly { file, certificate } => {
                 self.expect_certificate(file, certificate, end_entity)?;
+            }
+            Policy::Signed(servers) => {
+                let verified = servers.verify(self.peer, end_entity, intermediates, now);
+                verified.map_err(|(text, error)| {
+                    tracing::error!("{text}");
+                    error
+                })?;
             }
             Policy::Pinned(hosts) => {
                 self.check_pin(hosts, end_entity)?;
@@ -228,7 +244,6 @@ impl ServerCertVerifier for PeerVerifier {
     }
 }
 
-/// The fingerprint of the SubjectPublicKeyInfo.
 fn public_key(certificate: &CertificateDer<'_>) -> Result<Fingerprint, rustls::Error> {
     let parsed = ParsedCertificate::try_from(certificate)?;
     Ok(Fingerprint::of(&parsed.subject_public_key_info()))

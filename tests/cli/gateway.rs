@@ -3,8 +3,8 @@
 use nix::sys::signal::Signal;
 
 use crate::common::net::{free_port, tcp_listens, udp_bound};
-use crate::common::{Done, QUICWRAP, Running, Sandbox, Wrapped, wait_until};
-use crate::talk::{self, WORDS, all_well};
+use crate::common::{Done, Running, Sandbox, Wrapped, command::QUICWRAP, wait_until};
+use crate::talk::{self, all_well};
 
 fn gateway(sandbox: &Sandbox, arguments: &[&str]) -> Wrapped {
     sandbox

@@ -18,7 +18,7 @@ use std::time::{Duration, Instant};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::{Gid, Pid, Uid, chown};
 
-pub(crate) use command::{QUICWRAP, Wrapped, options_for_all};
+pub(crate) use command::Wrapped;
 pub(crate) use running::{Done, Running};
 
 /// The unprivileged user (`nobody`) that programs run as when a test asks for an ordinary user.

@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
-use common::{Done, Sandbox, Wrapped, native, options_for_all, tools};
+use common::{Done, Sandbox, Wrapped, command::options_for_all, native, tools};
 use libtest_mimic::{Arguments, Failed, Trial};
 use marks::{Agreement, Marks};
 
