@@ -15,7 +15,7 @@ vsftpd:vsftpd"
 
 # Headers and static libraries for the probes, and the servers that Debian keeps out of PATH.
 files="/usr/include/stdio.h:libc6-dev /usr/include/linux/io_uring.h:linux-libc-dev
-/usr/lib/postgresql/*/bin/postgres:postgresql"
+/usr/lib/postgresql/*/bin/postgres:postgresql /usr/lib/python3*/ensurepip/__init__.py:python3-venv"
 
 PATH="$PATH:/usr/local/sbin:/usr/sbin:/sbin"
 missing=""

@@ -38,20 +38,28 @@ const RESET_PATIENCE: Duration = Duration::from_secs(2);
 type Stopped = Pin<Box<dyn Future<Output = Result<Option<VarInt>, StoppedError>> + Send>>;
 
 /// Carries bytes until both directions have ended and what the program wrote is delivered.
+/// Returns whether it ended in order, with FIN both ways.
 pub(super) async fn run(
     flow: Arc<Flow>,
     mut send: SendStream,
     mut recv: RecvStream,
     events: &dyn Events,
-) {
+) -> bool {
     let outward = async {
         let ended = up(&flow, &mut send, events).await;
         settle(&flow, ended, &mut send).await;
         flow.set_delivered();
         ended
     };
+    let inward = async {
+        let ended = down(&flow, &mut recv, events).await;
+        if ended.is_reset() {
+            flow.reset.notify_one();
+        }
+        ended
+    };
     // In this order: what the program wrote is read before its close is told.
-    let (up, down) = tokio::join!(biased; outward, down(&flow, &mut recv, events));
+    let (up, down) = tokio::join!(biased; outward, inward);
     tracing::debug!(id = ?flow.id, ?up, ?down, "connection ended");
     if up.is_reset() || down.is_reset() {
         // Either direction may have ended already.
@@ -59,6 +67,7 @@ pub(super) async fn run(
         let _ = recv.stop(code::RESET);
     }
     ending::tell(&flow, up, down, events);
+    !up.is_abrupt() && !down.is_abrupt()
 }
 
 /// Waits until the peer has acknowledged everything, or wants no more.
@@ -93,7 +102,12 @@ async fn up(flow: &Flow, send: &mut SendStream, events: &dyn Events) -> Ended {
         match buffer.read(flow) {
             Ok(Some(chunk)) => {
                 flow.sent.fetch_add(chunk.len() as u64, Ordering::Relaxed);
-                match send.write_chunk(chunk).await {
+                let written = tokio::select! {
+                    biased;
+                    written = send.write_chunk(chunk) => written,
+                    () = flow.reset.notified() => return Ended::Reset(Errno::ECONNRESET),
+                };
+                match written {
                     Ok(()) if flow.cut_off.load(Ordering::Relaxed) => return Ended::Aborted,
                     Ok(()) => {}
                     Err(WriteError::Stopped(code)) => {
@@ -115,6 +129,8 @@ async fn up(flow: &Flow, send: &mut SendStream, events: &dyn Events) -> Ended {
                     ready = flow.readable() => if ready.is_err() {
                         return Ended::Reset(Errno::ECONNRESET);
                     },
+                    // Somebody's RESET_STREAM alone: quicwrap sends STOP_SENDING as well.
+                    () = flow.reset.notified() => return Ended::Reset(Errno::ECONNRESET),
                     result = &mut stopped => match result {
                         Ok(Some(code)) => return stopped_by_peer(flow, code, send, events).await,
                         Ok(None) => return Ended::Finished,

@@ -30,6 +30,11 @@ impl Ended {
     pub(super) fn is_reset(self) -> bool {
         matches!(self, Self::Reset(_))
     }
+
+    /// Whether one side has reset the connection.
+    pub(super) fn is_abrupt(self) -> bool {
+        matches!(self, Self::Reset(_) | Self::Aborted)
+    }
 }
 
 /// Tells how a connection has ended whose two directions have.

@@ -87,6 +87,8 @@ pub(super) struct Flow {
     pub(super) hurried: AtomicBool,
     /// Notified when either of these changes.
     pub(super) hurry: Notify,
+    /// Notified when the peer has reset its direction, so that the other ends as well.
+    pub(super) reset: Notify,
     /// The peer was told to stop: what the program wrote and was not read is of no use.
     pub(super) cut_off: AtomicBool,
     /// Our end was shut down for writing. From then on a hang-up may also mean that the program has
@@ -123,6 +125,7 @@ impl Flow {
             reset_behind: AtomicU64::new(u64::MAX),
             hurried: AtomicBool::new(false),
             hurry: Notify::new(),
+            reset: Notify::new(),
             cut_off: AtomicBool::new(false),
             fin_shown: AtomicBool::new(false),
             delivered: AtomicBool::new(false),

@@ -189,13 +189,19 @@ impl Quic {
 
     /// Takes leave of the peers, frees all ports, and ends the thread.
     pub(crate) fn finish(&self, thread: Thread) {
-        let pool = Arc::clone(&self.shared.pool);
+        let shared = Arc::clone(&self.shared);
         let servers = self.bindings().servers();
         let (done, finished) = oneshot::channel();
         self.shared.handle.spawn(async move {
-            pool.close();
+            shared.pool.close();
             for server in &servers {
                 server.close();
+            }
+            // Those of raw connections, which are in no pool.
+            for flow in shared.flows().values() {
+                if let Carrier::Quic { link, .. } = &flow.carrier {
+                    link.close();
+                }
             }
             tokio::time::sleep(FAREWELL_TIME).await;
             for server in &servers {
@@ -463,7 +469,9 @@ impl Shared {
         let link = share.link();
         let bridge = |flow| async move {
             match self.settings.wire {
-                Wire::Quicwrap => bridge::run(flow, send, recv, &*self.events).await,
+                Wire::Quicwrap => {
+                    bridge::run(flow, send, recv, &*self.events).await;
+                }
                 Wire::Raw => raw::run_client(flow, link, (send, recv), &*self.events).await,
             }
         };

@@ -30,6 +30,8 @@ pub(crate) enum Wire {
 
 /// How long a connection may wait for its first byte before the reason is named.
 const SILENCE: Duration = Duration::from_secs(5);
+/// How long the peer is given to see a reset and close the connection.
+const FAREWELL: Duration = Duration::from_secs(2);
 
 /// Connects. Returns the stream, of which the peer learns with its first byte, and the local address.
 pub(super) async fn open(
@@ -54,9 +56,17 @@ pub(super) async fn run_client(
     let hint = hint_at_silence(&flow, &link);
     let bridge = bridge::run(Arc::clone(&flow), send, recv, events);
     tokio::pin!(bridge);
-    tokio::select! {
-        () = &mut bridge => {}
+    let in_order = tokio::select! {
+        in_order = &mut bridge => in_order,
         () = hint => bridge.await,
+    };
+    take_leave(&link, in_order).await;
+}
+
+/// CONNECTION_CLOSE would overtake a reset that is still on its way.
+async fn take_leave(link: &Link, in_order: bool) {
+    if !in_order {
+        let _ = tokio::time::timeout(FAREWELL, link.connection.closed()).await;
     }
     link.close();
 }
@@ -107,8 +117,8 @@ async fn run_server(flow: Arc<Flow>, link: Arc<Link>, events: &dyn Events) {
             biased;
             opened = link.connection.accept_bi() => match opened {
                 Ok((send, recv)) => {
-                    bridge::run(Arc::clone(&flow), send, recv, events).await;
-                    return link.close();
+                    let in_order = bridge::run(Arc::clone(&flow), send, recv, events).await;
+                    return take_leave(&link, in_order).await;
                 }
                 Err(error) => {
                     flow.set_delivered();
