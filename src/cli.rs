@@ -11,12 +11,10 @@ use std::{
     time::Duration,
 };
 
-use clap::{
-    ArgMatches, Args, CommandFactory, FromArgMatches, Parser, Subcommand, error::ErrorKind,
-    parser::ValueSource,
-};
+use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand, error::ErrorKind};
 
 use crate::{
+    config::{self, ConfigError, Given, Keys},
     demo::{
         self, DemoOptions,
         programs::{self, ClientOptions, ServerOptions},
@@ -46,6 +44,12 @@ pub(crate) const FAILURE: u8 = 125;
 pub struct Cli {
     #[command(subcommand)]
     command: Option<Command>,
+
+    /// Take what is given neither here nor in the environment from FILE (TOML, with the long options
+    /// as keys) [default: $XDG_CONFIG_HOME/quicwrap/config.toml or ~/.config/quicwrap/config.toml,
+    /// else /etc/quicwrap/config.toml]
+    #[arg(long, value_name = "FILE", env = "QUICWRAP_CONFIG")]
+    config: Option<PathBuf>,
 
     #[command(flatten)]
     options: Options,
@@ -229,16 +233,26 @@ pub fn command() -> clap::Command {
     Cli::command()
 }
 
+/// What may stand in the configuration file: the options of a wrapped program.
+pub(crate) fn config_keys() -> Keys {
+    Keys::new(
+        Options::augment_args(clap::Command::new("quicwrap")),
+        &command(),
+    )
+}
+
 /// Runs what the command line asks for.
 pub fn main() -> ExitCode {
     let inherited = launch::inherited_descriptors();
-    let matches = match command().try_get_matches() {
-        Ok(matches) => matches,
-        Err(error) => return usage(&error),
+    let arguments: Vec<_> = std::env::args_os().collect();
+    let given = match config::parse(&command(), &config_keys(), &arguments) {
+        Ok(given) => given,
+        Err(ConfigError::Usage { error, note }) => return usage(&error, note),
+        Err(error) => return fail(&error.to_string()),
     };
-    let cli = match Cli::from_arg_matches(&matches) {
+    let cli = match Cli::from_arg_matches(&given.matches) {
         Ok(cli) => cli,
-        Err(error) => return usage(&error.format(&mut command())),
+        Err(error) => return usage(&error.format(&mut command()), None),
     };
     if let Err(error) = logging::start(&cli.options.log, cli.options.log_file.as_deref()) {
         return fail(&error.to_string());
@@ -248,7 +262,7 @@ pub fn main() -> ExitCode {
         Some(Command::DemoServer(options)) => program("server", programs::serve(&options)),
         Some(Command::DemoClient(options)) => program("client", programs::send(&options)),
         Some(Command::Doctor) => ExitCode::from(doctor::run()),
-        None if cli.explain.is_some() => explain(&cli, &matches),
+        None if cli.explain.is_some() => explain(&cli, &given),
         None if cli.program.is_empty() => {
             fail("no program to run: quicwrap [OPTIONS] -- COMMAND [ARGS]... (see quicwrap --help)")
         }
@@ -271,9 +285,9 @@ fn run(options: &Options, program: Vec<OsString>, inherited: Vec<i32>) -> ExitCo
 }
 
 /// `--explain`: the answer goes to standard output.
-fn explain(cli: &Cli, matches: &ArgMatches) -> ExitCode {
+fn explain(cli: &Cli, given: &Given) -> ExitCode {
     let target = cli.explain.as_deref().unwrap_or_default();
-    let origin = |carrier: Carrier| origin(matches, carrier.option());
+    let origin = |carrier: Carrier| given.origin(carrier.option(), &command());
     let rules = match cli.options.rules() {
         Ok(rules) => rules,
         Err(error) => return fail(&error.to_string()),
@@ -287,20 +301,13 @@ fn explain(cli: &Cli, matches: &ArgMatches) -> ExitCode {
     }
 }
 
-/// Where the value of an option comes from.
-fn origin(matches: &ArgMatches, option: &str) -> String {
-    match matches.value_source(option) {
-        Some(ValueSource::EnvVariable) => {
-            format!("from QUICWRAP_{}", option.to_uppercase().replace('-', "_"))
-        }
-        _ => "from the command line".to_owned(),
-    }
-}
-
 /// `--help` and `--version` are answers; all else is a failure of ours, not the program's.
-fn usage(error: &clap::Error) -> ExitCode {
+fn usage(error: &clap::Error, note: Option<String>) -> ExitCode {
     // A closed standard output or error leaves nobody to tell.
     let _ = error.print();
+    if let Some(note) = note {
+        let _ = writeln!(io::stderr(), "quicwrap: {note}");
+    }
     match error.kind() {
         ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => ExitCode::SUCCESS,
         _ => ExitCode::from(FAILURE),
