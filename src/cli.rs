@@ -20,7 +20,7 @@ use crate::{
         programs::{self, ClientOptions, ServerOptions},
     },
     doctor, launch, logging,
-    policy::{self, Carrier, Rule, RuleError, Rules},
+    policy::{self, Carrier, Choice, Rule, RuleError, Rules, Sockets, TooMany},
     quic::trust::TrustOptions,
 };
 
@@ -161,6 +161,18 @@ pub(crate) struct Options {
     )]
     quic: Vec<Rule>,
 
+    /// Emulate the sockets of this DOMAIN,TYPE,PROTOCOL of socket(2), such as
+    /// AF_INET,SOCK_STREAM,123456, and no others; tcp stands for those that are emulated without this
+    /// option
+    #[arg(
+        long,
+        value_name = "TRIPLE",
+        env = "QUICWRAP_SOCKET",
+        value_delimiter = ' ',
+        help_heading = "Which connections"
+    )]
+    socket: Vec<Choice>,
+
     /// Give a connection up (ETIMEDOUT) when its peer has been silent this long
     #[arg(long, value_name = "SECONDS", env = "QUICWRAP_IDLE_TIMEOUT", default_value_t = 300, value_parser = clap::value_parser!(u32).range(1..), help_heading = "Connections")]
     idle_timeout: u32,
@@ -215,6 +227,14 @@ impl Options {
     /// A `--tcp` and a `--quic` rule contradict each other.
     pub(crate) fn rules(&self) -> Result<Rules, RuleError> {
         Rules::new(&self.tcp, &self.quic)
+    }
+
+    /// Which sockets are emulated.
+    ///
+    /// # Errors
+    /// Too many kinds.
+    pub(crate) fn sockets(&self) -> Result<Sockets, TooMany> {
+        Sockets::new(&self.socket)
     }
 
     /// How long a silent peer is waited for.

@@ -25,6 +25,7 @@ mod inherited;
 mod peers;
 mod policy;
 mod signals;
+mod sockets;
 mod status;
 mod terminal;
 mod trust;
