@@ -12,11 +12,11 @@ use std::{
 };
 
 use clap::{
-    ArgMatches, Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum,
-    error::ErrorKind, parser::ValueSource,
+    Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum, error::ErrorKind,
 };
 
 use crate::{
+    config::{self, ConfigError, Given, Keys},
     demo::{
         self, DemoOptions,
         programs::{self, ClientOptions, ServerOptions},
@@ -25,7 +25,7 @@ use crate::{
     gateway::{self, GatewayOptions},
     keygen::{self, KeygenOptions},
     launch, logging,
-    policy::{self, Carrier, Rule, RuleError, Rules},
+    policy::{self, Carrier, Choice, Rule, RuleError, Rules, Sockets, TooMany},
     quic::{Settings, port::PortOffset, raw::Wire, trust::TrustOptions},
 };
 
@@ -49,6 +49,12 @@ pub(crate) const FAILURE: u8 = 125;
 pub struct Cli {
     #[command(subcommand)]
     command: Option<Command>,
+
+    /// Take what is given neither here nor in the environment from FILE (TOML, with the long options
+    /// as keys) [default: $XDG_CONFIG_HOME/quicwrap/config.toml or ~/.config/quicwrap/config.toml,
+    /// else /etc/quicwrap/config.toml]
+    #[arg(long, value_name = "FILE", env = "QUICWRAP_CONFIG")]
+    config: Option<PathBuf>,
 
     #[command(flatten)]
     options: Options,
@@ -91,6 +97,10 @@ enum Command {
 struct GatewayCommand {
     #[command(flatten)]
     gateway: GatewayOptions,
+
+    /// As for a program
+    #[arg(long, value_name = "FILE", env = "QUICWRAP_CONFIG")]
+    config: Option<PathBuf>,
 
     #[command(flatten)]
     options: Options,
@@ -224,6 +234,18 @@ pub(crate) struct Options {
     )]
     quic: Vec<Rule>,
 
+    /// Emulate the sockets of this DOMAIN,TYPE,PROTOCOL of socket(2), such as
+    /// AF_INET,SOCK_STREAM,123456, and no others; tcp stands for those that are emulated without this
+    /// option
+    #[arg(
+        long,
+        value_name = "TRIPLE",
+        env = "QUICWRAP_SOCKET",
+        value_delimiter = ' ',
+        help_heading = "Which connections"
+    )]
+    socket: Vec<Choice>,
+
     /// Listening sockets take plain TCP clients as well, on the same port number, so that a server can
     /// be wrapped before its clients are: their connections are in the clear
     #[arg(long, env = "QUICWRAP_ALSO_TCP", value_parser = clap::builder::FalseyValueParser::new(), help_heading = "Which connections")]
@@ -355,6 +377,14 @@ impl Options {
         (self.wire == Wire::Raw).then(|| names.collect())
     }
 
+    /// Which sockets are emulated.
+    ///
+    /// # Errors
+    /// Too many kinds.
+    pub(crate) fn sockets(&self) -> Result<Sockets, TooMany> {
+        Sockets::new(&self.socket)
+    }
+
     /// How long the end of the program waits for delivery.
     pub(crate) fn linger(&self) -> Duration {
         Duration::from_secs(self.linger.into())
@@ -366,16 +396,26 @@ pub fn command() -> clap::Command {
     Cli::command()
 }
 
+/// What may stand in the configuration file: the options of a wrapped program.
+pub(crate) fn config_keys() -> Keys {
+    Keys::new(
+        Options::augment_args(clap::Command::new("quicwrap")),
+        &command(),
+    )
+}
+
 /// Runs what the command line asks for.
 pub fn main() -> ExitCode {
     let inherited = launch::inherited_descriptors();
-    let matches = match command().try_get_matches() {
-        Ok(matches) => matches,
-        Err(error) => return usage(&error),
+    let arguments: Vec<_> = std::env::args_os().collect();
+    let given = match config::parse(&command(), &config_keys(), &arguments) {
+        Ok(given) => given,
+        Err(ConfigError::Usage { error, note }) => return usage(&error, note),
+        Err(error) => return fail(&error.to_string()),
     };
-    let cli = match Cli::from_arg_matches(&matches) {
+    let cli = match Cli::from_arg_matches(&given.matches) {
         Ok(cli) => cli,
-        Err(error) => return usage(&error.format(&mut command())),
+        Err(error) => return usage(&error.format(&mut command()), None),
     };
     let options = match &cli.command {
         Some(Command::Gateway(command)) => &command.options,
@@ -394,7 +434,7 @@ pub fn main() -> ExitCode {
             Err(error) => fail(&error.to_string()),
         },
         Some(Command::Doctor) => ExitCode::from(doctor::run()),
-        None if cli.explain.is_some() => explain(&cli, &matches),
+        None if cli.explain.is_some() => explain(&cli, &given),
         None if cli.program.is_empty() => {
             fail("no program to run: quicwrap [OPTIONS] -- COMMAND [ARGS]... (see quicwrap --help)")
         }
@@ -435,9 +475,9 @@ fn gateway(command: &GatewayCommand) -> ExitCode {
 }
 
 /// `--explain`: the answer goes to standard output.
-fn explain(cli: &Cli, matches: &ArgMatches) -> ExitCode {
+fn explain(cli: &Cli, given: &Given) -> ExitCode {
     let target = cli.explain.as_deref().unwrap_or_default();
-    let origin = |carrier: Carrier| origin(matches, carrier.option());
+    let origin = |carrier: Carrier| given.origin(carrier.option(), &command());
     let rules = match cli.options.rules() {
         Ok(rules) => rules,
         Err(error) => return fail(&error.to_string()),
@@ -451,20 +491,13 @@ fn explain(cli: &Cli, matches: &ArgMatches) -> ExitCode {
     }
 }
 
-/// Where the value of an option comes from.
-fn origin(matches: &ArgMatches, option: &str) -> String {
-    match matches.value_source(option) {
-        Some(ValueSource::EnvVariable) => {
-            format!("from QUICWRAP_{}", option.to_uppercase().replace('-', "_"))
-        }
-        _ => "from the command line".to_owned(),
-    }
-}
-
 /// `--help` and `--version` are answers; all else is a failure of ours, not the program's.
-fn usage(error: &clap::Error) -> ExitCode {
+fn usage(error: &clap::Error, note: Option<String>) -> ExitCode {
     // A closed standard output or error leaves nobody to tell.
     let _ = error.print();
+    if let Some(note) = note {
+        let _ = writeln!(io::stderr(), "quicwrap: {note}");
+    }
     match error.kind() {
         ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => ExitCode::SUCCESS,
         _ => ExitCode::from(FAILURE),

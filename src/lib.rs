@@ -7,6 +7,7 @@
 compile_error!("quicwrap is for Linux on x86-64: it traps that system call interface");
 
 pub mod cli;
+mod config;
 mod demo;
 mod doctor;
 mod emul;

@@ -190,7 +190,8 @@ fn command(wrapped: bool, folder: &Path) -> Command {
     }
     if wrapped {
         let state = folder.join("state");
-        command.arg("--state-dir").arg(state).args(["--", SELF]);
+        command.args(["--config", "/dev/null", "--state-dir"]);
+        command.arg(state).args(["--", SELF]);
     }
     command
 }

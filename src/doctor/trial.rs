@@ -28,6 +28,7 @@ use nix::{
 use socket2::SockRef;
 
 use crate::{
+    policy::Sockets,
     supervisor::filter,
     sys::{
         fd::{receive_with_fd, send_with_fd},
@@ -139,7 +140,7 @@ impl Greeting {
 /// # Errors
 /// What keeps a child from being wrapped.
 pub(super) fn run() -> Result<Trial, Obstacle> {
-    let program = filter::program().map_err(|_| Errno::EINVAL)?;
+    let program = filter::program(&Sockets::default()).map_err(|_| Errno::EINVAL)?;
     let (ours, childs) = UnixStream::pair().map_err(|_| Errno::last())?;
     let child = match fork()? {
         Fork::Child => {

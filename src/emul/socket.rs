@@ -73,7 +73,7 @@ pub(crate) enum State {
 pub(crate) struct Socket {
     /// AF_INET or AF_INET6.
     pub(crate) family: Family,
-    /// What SO_PROTOCOL reports: IPPROTO_TCP or IPPROTO_MPTCP.
+    /// What SO_PROTOCOL reports: the number that socket(2) was called with, IPPROTO_TCP for 0.
     pub(crate) protocol: i32,
     /// Values that setsockopt(2) stored.
     pub(crate) options: Options,
@@ -116,7 +116,7 @@ impl Socket {
     /// A new socket for the triple that socket(2) was called with; flags in `kind` do not matter.
     ///
     /// # Errors
-    /// EAFNOSUPPORT, ESOCKTNOSUPPORT, EPROTONOSUPPORT: socket(2).
+    /// EAFNOSUPPORT, ESOCKTNOSUPPORT: socket(2).
     pub(crate) fn new(domain: i32, kind: i32, protocol: i32) -> Result<Self, Errno> {
         let family = match domain {
             libc::AF_INET => Family::V4,
@@ -126,10 +126,11 @@ impl Socket {
         if kind & !(libc::SOCK_NONBLOCK | libc::SOCK_CLOEXEC) != libc::SOCK_STREAM {
             return Err(Errno::ESOCKTNOSUPPORT);
         }
+        // IPPROTO_IP asks for the protocol of the type. Other numbers, known to the kernel or not, are
+        // those that were chosen to be emulated.
         let protocol = match protocol {
-            0 | libc::IPPROTO_TCP => libc::IPPROTO_TCP,
-            libc::IPPROTO_MPTCP => libc::IPPROTO_MPTCP,
-            _ => return Err(Errno::EPROTONOSUPPORT),
+            libc::IPPROTO_IP => libc::IPPROTO_TCP,
+            chosen => chosen,
         };
         Ok(Self {
             family,
@@ -267,10 +268,16 @@ mod tests {
             errno(libc::AF_INET, libc::SOCK_DGRAM, 0),
             Errno::ESOCKTNOSUPPORT
         );
-        assert_eq!(
-            errno(libc::AF_INET, libc::SOCK_STREAM, 17),
-            Errno::EPROTONOSUPPORT
-        );
+    }
+
+    #[test]
+    fn the_protocol_is_the_chosen_one() {
+        for (protocol, shown) in [(0, 6), (6, 6), (262, 262), (123_456, 123_456)] {
+            let socket = Socket::new(libc::AF_INET, libc::SOCK_STREAM, protocol).unwrap();
+            assert_eq!(socket.protocol, shown);
+            let local = socket.family.unspecified();
+            assert_eq!(socket.accepted(local, PEER).protocol, shown);
+        }
     }
 
     #[test]

@@ -33,7 +33,7 @@ use seccompiler::BpfProgram;
 
 use crate::{
     cli::{FAILURE, Options},
-    policy::RuleError,
+    policy::{RuleError, TooMany},
     quic::{
         Quic, Settings,
         trust::{Trust, TrustError},
@@ -59,6 +59,9 @@ pub(crate) enum LaunchError {
     /// `--tcp` and `--quic` contradict each other.
     #[error(transparent)]
     Rules(#[from] RuleError),
+    /// `--socket` names too many.
+    #[error(transparent)]
+    Sockets(#[from] TooMany),
     /// The seccomp filter cannot be built.
     #[error("internal error: the seccomp filter: {0}")]
     Filter(#[from] seccompiler::Error),
@@ -95,7 +98,7 @@ pub(crate) fn run(
 ) -> Result<u8, LaunchError> {
     let settings = options.network()?;
     let trust = Trust::load(&options.trust())?;
-    let filter = filter::program()?;
+    let filter = filter::program(&options.sockets()?)?;
     let mut mask = SigSet::empty();
     sigprocmask(SigmaskHow::SIG_BLOCK, Some(&SigSet::all()), Some(&mut mask))?;
     let plan = Plan {

@@ -1,4 +1,5 @@
-//! Which connections are carried by QUIC and which stay on TCP: `--tcp` and `--quic`.
+//! Which sockets are emulated (`--socket`), and which of their connections are carried by QUIC and
+//! which stay on TCP (`--tcp` and `--quic`).
 //!
 //! A rule is about addresses alone, for a connect(2) or bind(2) names nothing else. The same rules
 //! hold for destinations and for the addresses that listeners are bound to.
@@ -6,11 +7,13 @@
 
 mod explain;
 mod rule;
+mod sockets;
 
 use std::{cmp::Reverse, fmt, net::SocketAddr};
 
 pub(crate) use explain::explain;
 pub(crate) use rule::Rule;
+pub(crate) use sockets::{Choice, Sockets, TooMany, Triple};
 
 /// What carries a connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -61,7 +61,7 @@ use Argument::{Address, Hex, Int, Pointer};
 /// Every trapped call.
 #[rustfmt::skip] // a table reads best with a row on a line
 pub(super) const CALLS: &[TrappedCall] = &[
-    TrappedCall { number: libc::SYS_socket, name: "socket", when: When::InternetStream, arguments: &[Int, Hex, Int], handler: socket },
+    TrappedCall { number: libc::SYS_socket, name: "socket", when: When::EmulatedSocket, arguments: &[Int, Hex, Int], handler: socket },
     TrappedCall { number: libc::SYS_bind, name: "bind", when: When::Always, arguments: &[Int, Address, Int], handler: bind },
     TrappedCall { number: libc::SYS_listen, name: "listen", when: When::Always, arguments: &[Int, Int], handler: listen },
     TrappedCall { number: libc::SYS_connect, name: "connect", when: When::Always, arguments: &[Int, Address, Int], handler: connect },

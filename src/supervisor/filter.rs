@@ -10,7 +10,10 @@ use seccompiler::{
 };
 
 use super::calls::{CALLS, INTERFACE_REQUESTS};
-use crate::emul::setsockopt::SOCKET_LEVEL;
+use crate::{
+    emul::setsockopt::SOCKET_LEVEL,
+    policy::{Sockets, Triple},
+};
 
 /// Opcodes of linux/bpf_common.h.
 mod op {
@@ -46,8 +49,8 @@ const STAND_IN: SeccompAction = SeccompAction::Trace(0x5157);
 pub(super) enum When {
     /// Whatever the arguments.
     Always,
-    /// socket(2): inet or inet6, stream, and TCP or MPTCP (Go listens with MPTCP since 1.24).
-    InternetStream,
+    /// socket(2): the triples that are emulated.
+    EmulatedSocket,
     /// getsockopt(2), setsockopt(2): the options that are emulated.
     EmulatedOption,
     /// ioctl(2): the requests about interfaces that only an internet socket answers.
@@ -59,11 +62,11 @@ pub(super) enum When {
 /// The whole program, to be installed with a notification listener.
 ///
 /// # Errors
-/// A filter too large for the kernel, which the unit test excludes.
-pub(crate) fn program() -> Result<BpfProgram, seccompiler::Error> {
+/// A filter too large for the kernel, which the unit tests exclude.
+pub(crate) fn program(sockets: &Sockets) -> Result<BpfProgram, seccompiler::Error> {
     let mut rules = BTreeMap::new();
     for call in CALLS {
-        rules.insert(call.number, arguments(call.when)?);
+        rules.insert(call.number, arguments(call.when, sockets)?);
     }
     let filter = SeccompFilter::new(rules, SeccompAction::Allow, STAND_IN, TargetArch::x86_64)
         .map_err(seccompiler::Error::Backend)?;
@@ -124,10 +127,10 @@ fn jump(code: u16, k: u32, jt: u8, jf: u8) -> sock_filter {
     sock_filter { code, jt, jf, k }
 }
 
-fn arguments(when: When) -> Result<Vec<SeccompRule>, seccompiler::Error> {
+fn arguments(when: When, sockets: &Sockets) -> Result<Vec<SeccompRule>, seccompiler::Error> {
     match when {
         When::Always => Ok(Vec::new()),
-        When::InternetStream => internet_stream(),
+        When::EmulatedSocket => emulated_socket(sockets),
         When::EmulatedOption => emulated_option(),
         When::InterfaceRequest => {
             let one = |&request: &u32| rule(&[(1, SeccompCmpOp::Eq, request.into())]);
@@ -141,24 +144,17 @@ fn arguments(when: When) -> Result<Vec<SeccompRule>, seccompiler::Error> {
     }
 }
 
-fn internet_stream() -> Result<Vec<SeccompRule>, seccompiler::Error> {
+fn emulated_socket(sockets: &Sockets) -> Result<Vec<SeccompRule>, seccompiler::Error> {
     let flags = (libc::SOCK_NONBLOCK | libc::SOCK_CLOEXEC) as u32;
-    let kind_mask = u64::from(!flags);
-    let mut rules = Vec::new();
-    for domain in [libc::AF_INET, libc::AF_INET6] {
-        for protocol in [0, libc::IPPROTO_TCP, libc::IPPROTO_MPTCP] {
-            rules.push(rule(&[
-                (0, SeccompCmpOp::Eq, domain as u64),
-                (
-                    1,
-                    SeccompCmpOp::MaskedEq(kind_mask),
-                    libc::SOCK_STREAM as u64,
-                ),
-                (2, SeccompCmpOp::Eq, protocol as u64),
-            ])?);
-        }
-    }
-    Ok(rules)
+    let stream = SeccompCmpOp::MaskedEq(u64::from(!flags));
+    let one = |triple: &Triple| {
+        rule(&[
+            (0, SeccompCmpOp::Eq, triple.domain as u64),
+            (1, stream.clone(), libc::SOCK_STREAM as u64),
+            (2, SeccompCmpOp::Eq, triple.protocol as u64),
+        ])
+    };
+    sockets.triples().iter().map(one).collect()
 }
 
 fn emulated_option() -> Result<Vec<SeccompRule>, seccompiler::Error> {
@@ -191,13 +187,17 @@ mod tests {
 
     /// Runs the filter on one call, as the kernel would.
     fn decide(arch: u32, number: u32, args: [u64; 6]) -> u32 {
+        decide_with(&Sockets::default(), arch, number, args)
+    }
+
+    fn decide_with(sockets: &Sockets, arch: u32, number: u32, args: [u64; 6]) -> u32 {
         let mut data = [0u8; 64];
         data[0..4].copy_from_slice(&number.to_le_bytes());
         data[4..8].copy_from_slice(&arch.to_le_bytes());
         for (index, arg) in args.iter().enumerate() {
             data[16 + 8 * index..][..8].copy_from_slice(&arg.to_le_bytes());
         }
-        let program = program().unwrap();
+        let program = program(sockets).unwrap();
         let (mut at, mut accumulator) = (0, 0u32);
         loop {
             let instruction = &program[at];
@@ -243,6 +243,46 @@ mod tests {
         assert_eq!(socket(1, 1, 0), ALLOW);
         assert_eq!(socket(2, 2, 0), ALLOW);
         assert_eq!(socket(2, 1, 132), ALLOW);
+    }
+
+    #[test]
+    fn chosen_sockets_take_the_place_of_tcp() {
+        let chosen = ["inet,stream,123456", "inet6,stream,7"].map(|text| text.parse().unwrap());
+        let sockets = Sockets::new(&chosen).unwrap();
+        let socket = |domain, kind, protocol| {
+            let args = [domain, kind, protocol, 0, 0, 0];
+            decide_with(&sockets, AUDIT_ARCH_X86_64, libc::SYS_socket as u32, args)
+        };
+        assert_eq!(socket(2, 1 | 0o4000, 123_456), NOTIFY);
+        assert_eq!(socket(10, 1, 7), NOTIFY);
+        for (domain, kind, protocol) in [(10, 1, 123_456), (2, 1, 0), (2, 1, 6), (2, 2, 123_456)] {
+            assert_eq!(socket(domain, kind, protocol), ALLOW);
+        }
+    }
+
+    #[test]
+    fn as_many_sockets_as_may_be_chosen_fit() {
+        let chosen: Vec<_> = (1000..1064)
+            .map(|protocol| format!("inet6,stream,{protocol}").parse().unwrap())
+            .collect();
+        let sockets = Sockets::new(&chosen).unwrap();
+        // BPF_MAXINSNS, linux/bpf_common.h.
+        assert!(program(&sockets).unwrap().len() <= 4096);
+        let last = [10, 1, 1063, 0, 0, 0];
+        assert_eq!(
+            decide_with(&sockets, AUDIT_ARCH_X86_64, libc::SYS_socket as u32, last),
+            NOTIFY
+        );
+        let other = [10, 1, 1064, 0, 0, 0];
+        assert_eq!(
+            decide_with(&sockets, AUDIT_ARCH_X86_64, libc::SYS_socket as u32, other),
+            ALLOW
+        );
+        let later = [3, 0, 0, 0, 0, 0];
+        assert_eq!(
+            decide_with(&sockets, AUDIT_ARCH_X86_64, libc::SYS_listen as u32, later),
+            NOTIFY
+        );
     }
 
     #[test]

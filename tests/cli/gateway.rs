@@ -121,3 +121,22 @@ fn what_cannot_be_is_said_at_the_start() {
     let missing = gateway(&sandbox, &["--listen", &listen]).run();
     missing.exits(125).stderr_has("--to <HOST:PORT>");
 }
+
+/// The options of a wrapped program are its own too, from the file as from the command line.
+#[test]
+fn it_reads_the_configuration_file() {
+    wrapped_only!();
+    let sandbox = Sandbox::new();
+    let (port, behind) = (free_port(), free_port());
+    let _server = talk::plain_server(&sandbox, behind);
+    let file = sandbox.file("both.toml", "also-tcp = true\n");
+    let file = file.display().to_string();
+    let _gateway = between(&sandbox, port, behind, &["--config", &file]);
+    assert!(udp_bound(port) && tcp_listens(port));
+    let words = &["echo"];
+    all_well(talk::plain_call(&sandbox, port, words), words);
+    let wrong = sandbox.file("wrong.toml", "also-tpc = true\n");
+    let arguments = ["--listen", ":1", "--to", "a:1", "--config"];
+    let done = gateway(&sandbox, &arguments).arg(&wrong).run().exits(125);
+    done.stderr_has("wrong.toml:1");
+}

@@ -16,6 +16,7 @@ macro_rules! wrapped_only {
 }
 
 mod carriers;
+mod config;
 mod daemon;
 mod demo;
 mod doctor;
@@ -31,6 +32,7 @@ mod raw;
 mod reload;
 mod signals;
 mod signed;
+mod sockets;
 mod status;
 mod talk;
 mod terminal;
@@ -38,7 +40,14 @@ mod trust;
 
 use std::path::Path;
 
-use common::{Running, Sandbox, Wrapped, tools};
+use common::{Done, Running, Sandbox, Wrapped, command::QUICWRAP, tools};
+
+/// quicwrap with these arguments alone, and variables.
+fn plain(sandbox: &Sandbox, arguments: &[&str], variables: &[(&str, &str)]) -> Done {
+    let command = sandbox.plain(QUICWRAP).args(arguments);
+    let with = |command: Wrapped, (name, value): &(&str, &str)| command.env(name, value);
+    variables.iter().fold(command, with).run()
+}
 
 /// A script of `tests/cli/py`, wrapped. It is copied, for an ordinary user may not see the sources.
 fn script(sandbox: &Sandbox, name: &str) -> Wrapped {

@@ -2,16 +2,8 @@
 
 use crate::common::{Done, Sandbox, tools::need};
 
-/// quicwrap with these arguments alone, and variables.
 fn quicwrap(arguments: &[&str], variables: &[(&str, &str)]) -> Done {
-    let sandbox = Sandbox::new();
-    let mut command = sandbox
-        .plain(crate::common::command::QUICWRAP)
-        .args(arguments);
-    for (name, value) in variables {
-        command = command.env(name, value);
-    }
-    command.run()
+    crate::plain(&Sandbox::new(), arguments, variables)
 }
 
 #[test]

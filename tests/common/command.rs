@@ -206,6 +206,15 @@ impl Wrapped {
                 command.env_remove(name);
             }
         }
+        // Nor must a configuration file, unless the test says which.
+        let places = ["QUICWRAP_CONFIG", "XDG_CONFIG_HOME"];
+        if !self
+            .env
+            .iter()
+            .any(|(set, _)| places.iter().any(|place| set == place))
+        {
+            command.env("QUICWRAP_CONFIG", "/dev/null");
+        }
         command
     }
 
