@@ -20,6 +20,7 @@ mod demo;
 mod doctor;
 mod faults;
 mod first_contact;
+mod floods;
 mod identity;
 mod inherited;
 mod keygen;
@@ -28,6 +29,7 @@ mod reload;
 mod signals;
 mod signed;
 mod status;
+mod stranger;
 mod terminal;
 mod trust;
 
