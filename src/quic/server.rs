@@ -22,7 +22,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use super::{
     Shared,
     admission::{Admission, Place, Verdict},
-    alerts, code, config,
+    alerts, certificate, code, config,
     link::{Link, Share},
     preface::{LENGTH_BYTES, Preface},
     route,
@@ -109,7 +109,8 @@ impl HandshakeError {
         if alert == Some(alerts::CERTIFICATE_REQUIRED) {
             return trust.missing_client_certificate(client);
         }
-        tracing::info!(%client, error = %self, "a QUIC handshake came to nothing");
+        let error = certificate::shown(&self.to_string());
+        tracing::info!(%client, error, "a QUIC handshake came to nothing");
     }
 }
 

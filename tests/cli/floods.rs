@@ -204,10 +204,20 @@ fn streams_without_a_preface() {
         }
     });
     connects(&sandbox, port);
+    // Who comes behind more of them than are waited for is served when they have been given up.
     let ended = runtime.block_on(async {
+        let (send, recv) = &mut streams[PREFACES];
+        send.write_all(&PREFACE[1..]).await.expect("a preface");
+        send.finish().expect("the stream lives");
+        assert_eq!(recv.read_to_end(16).await.expect("an end"), b"");
         let mut ended = Vec::new();
         for (send, _) in &mut streams[..PREFACES] {
-            ended.push(send.stopped().await);
+            let mut stopped = std::pin::pin!(send.stopped());
+            let now = std::future::poll_fn(|context| Poll::Ready(stopped.as_mut().poll(context)));
+            match now.await {
+                Poll::Ready(end) => ended.push(end),
+                Poll::Pending => panic!("served before {} were given up", PREFACES - ended.len()),
+            }
         }
         ended
     });
