@@ -26,6 +26,7 @@ impl Target {
     /// The files of this name in a directory, which must not be there without `force`: asked before
     /// anything is made.
     pub(super) fn new(directory: &Path, name: &str, force: bool) -> Result<Self, KeygenError> {
+        let directory = directory.strip_prefix(".").unwrap_or(directory);
         let target = Self {
             certificate: directory.join(format!("{name}.pem")),
             key: directory.join(format!("{name}.key")),
@@ -37,6 +38,14 @@ impl Target {
             }
         }
         Ok(target)
+    }
+
+    /// Which of these files, if any, would be replaced.
+    pub(super) fn touches<'a>(&self, files: [&'a PathBuf; 2]) -> Option<&'a Path> {
+        let real = |path: &Path| path.canonicalize().ok();
+        let own = [&self.certificate, &self.key].map(|path| real(path));
+        let mut files = files.into_iter().map(PathBuf::as_path);
+        files.find(|file| real(file).is_some_and(|file| own.contains(&Some(file))))
     }
 
     /// Writes both, the key first: a certificate that is there has its key beside it.

@@ -97,6 +97,19 @@ pub(crate) enum KeygenError {
     )]
     Exists(PathBuf),
 
+    /// The host's files would be the CA's.
+    #[error(
+        "a certificate named {name} would replace the CA in {}: give the host another first name, or \
+         another directory with --out",
+        path.display()
+    )]
+    OverCa {
+        /// The host's first name.
+        name: String,
+        /// The CA's file.
+        path: PathBuf,
+    },
+
     /// It cannot be written.
     #[error("cannot write {}: {source}; name another directory with --out", path.display())]
     Write {
@@ -170,12 +183,17 @@ fn make_host(options: &HostOptions) -> Result<String, KeygenError> {
         return Err(KeygenError::BadName(String::new()));
     };
     let names = make::check_names(names)?;
+    let (certificate, key) = ca_files(options)?;
     let target = Target::new(
         &options.out,
         &first.replace('*', "_wildcard"),
         options.force,
     )?;
-    let ca = find_ca(options)?;
+    if let Some(path) = target.touches([&certificate, &key]) {
+        let (name, path) = (first.clone(), path.to_owned());
+        return Err(KeygenError::OverCa { name, path });
+    }
+    let ca = Ca::read(certificate, key)?;
     let Made { until, .. } = {
         let made = make::host(&names, options.days, &ca)?;
         target.write(&made)?;
@@ -189,7 +207,8 @@ fn make_host(options: &HostOptions) -> Result<String, KeygenError> {
     ))
 }
 
-fn find_ca(options: &HostOptions) -> Result<Ca, KeygenError> {
+/// The CA's certificate and key.
+fn ca_files(options: &HostOptions) -> Result<(PathBuf, PathBuf), KeygenError> {
     let certificate = match &options.issuer {
         Some(path) => path.clone(),
         None => {
@@ -204,7 +223,7 @@ fn find_ca(options: &HostOptions) -> Result<Ca, KeygenError> {
         Some(path) => path.clone(),
         None => certificate.with_extension("key"),
     };
-    Ca::read(certificate, key)
+    Ok((certificate, key))
 }
 
 fn directory(path: &Path) -> PathBuf {

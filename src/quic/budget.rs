@@ -42,6 +42,14 @@ pub(super) struct Validation {
     address: SocketAddr,
 }
 
+impl Validation {
+    /// The handshake is complete: the address is its sender's, and whoever pretends to be there too
+    /// cannot have its connection throttled.
+    pub(super) fn proven(self) {
+        self.budget.accounts().remove(&self.address);
+    }
+}
+
 impl Drop for Validation {
     fn drop(&mut self) {
         let mut accounts = self.budget.accounts();
@@ -107,6 +115,18 @@ impl Budget {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_proven_address_is_limited_no_more_whoever_else_claims_it() {
+        let budget = Arc::<Budget>::default();
+        let address = SocketAddr::from(([192, 0, 2, 1], 1));
+        let (own, forged) = (budget.begin(address), budget.begin(address));
+        assert_eq!(budget.allowed(address, 9000, 1200), 7200);
+        own.proven();
+        assert_eq!(budget.allowed(address, 9000, 1200), 9000);
+        drop(forged);
+        assert_eq!(budget.open.load(Ordering::Relaxed), 0);
+    }
 
     #[test]
     fn three_times_what_came_in_whole_datagrams() {

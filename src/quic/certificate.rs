@@ -125,7 +125,7 @@ fn address(bytes: &[u8]) -> Option<IpAddr> {
 }
 
 /// A peer's text on one line, without what a terminal would act on.
-fn shown(text: &str) -> String {
+pub(crate) fn shown(text: &str) -> String {
     let text = text.chars().take(MAX_NAME);
     let text = text.flat_map(|character| {
         let plain = (!character.is_control()).then_some(character);

@@ -6,6 +6,8 @@ use super::raw::Wire;
 use nix::errno::Errno;
 use quinn::{ConnectionError, TransportErrorCode, VarInt};
 
+use super::certificate;
+
 /// STOP_SENDING: the program has closed its socket and reads no more. CONNECTION_CLOSE: no longer
 /// needed.
 pub(super) const CLOSED: VarInt = VarInt::from_u32(0);
@@ -61,6 +63,11 @@ impl From<Errno> for Refusal {
             advice: None,
         }
     }
+}
+
+/// The error on one line: a peer's reason may hold anything.
+pub(super) fn shown(error: &ConnectionError) -> String {
+    certificate::shown(&error.to_string())
 }
 
 /// What a failed handshake means for connect(2). `by_server` says what a TLS alert of the server means.
@@ -191,6 +198,12 @@ mod tests {
         let expired = closed(TransportErrorCode::crypto(45));
         assert_eq!(expired.errno, Errno::EACCES);
         assert_eq!(expired.advice.as_deref(), Some("alert 45"));
+        let forged = quinn::ApplicationClose {
+            error_code: CLOSED,
+            reason: bytes::Bytes::from_static(b"\nquicwrap: error: \x1b[31m"),
+        };
+        let text = shown(&ConnectionError::ApplicationClosed(forged));
+        assert!(!text.contains(char::is_control), "{text:?}");
         let other = closed(TransportErrorCode::PROTOCOL_VIOLATION);
         let advice = other.advice.unwrap_or_default();
         assert!(!advice.contains("own words"), "{advice}");

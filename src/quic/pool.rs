@@ -187,7 +187,8 @@ impl Pool {
             connected = connecting => match connected {
                 Ok(connection) => Ok(Link::new(connection)),
                 Err(error) => {
-                    tracing::info!(peer = %key.peer, %error, "no QUIC connection");
+                    let shown = code::shown(&error);
+                    tracing::info!(peer = %key.peer, error = shown, "no QUIC connection");
                     Err(self.refusal(&error))
                 }
             },
@@ -209,7 +210,8 @@ impl Pool {
     async fn keep(&self, key: Key, link: &Arc<Link>) {
         tokio::select! {
             error = link.connection.closed() => {
-                tracing::info!(peer = %key.peer, %error, "QUIC connection ended");
+                let error = code::shown(&error);
+                tracing::info!(peer = %key.peer, error, "QUIC connection ended");
             }
             () = link.idle() => {}
             // The one thing a server says outside of streams: its listener has closed.

@@ -21,7 +21,9 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use super::{
     Settings, Shared,
     admission::{Admission, Place, Verdict},
-    alerts, code, config,
+    alerts,
+    budget::Validation,
+    certificate, code, config,
     link::{Link, Share},
     listeners::Listeners,
     preface::{LENGTH_BYTES, Preface},
@@ -94,7 +96,8 @@ impl HandshakeError {
         if alert == Some(alerts::CERTIFICATE_REQUIRED) {
             return trust.missing_client_certificate(client);
         }
-        tracing::info!(%client, error = %self, "a QUIC handshake came to nothing");
+        let error = certificate::shown(&self.to_string());
+        tracing::info!(%client, error, "a QUIC handshake came to nothing");
     }
 }
 
@@ -289,13 +292,29 @@ impl Server {
         };
         let transport = config::server_transport(mtu, settings.idle_timeout, streams);
         config.transport_config(transport);
-        // Nobody can pretend to come from the loopback interface, where datagrams are large.
-        let unproven = !incoming.remote_address_validated() && !config::is_loopback(mtu);
-        let socket = self.socket.upgrade().filter(|_| unproven);
-        let _validation = socket.map(|socket| socket.validate(incoming.remote_address()));
+        let validation = self.validate(&incoming, mtu);
         let connecting = incoming.accept_with(Arc::new(config))?;
         let connected = tokio::time::timeout(config::HANDSHAKE_TIME, connecting).await;
-        Ok(connected.map_err(|_| HandshakeError::TooLong)??)
+        let connection = connected.map_err(|_| HandshakeError::TooLong)??;
+        if let Some(validation) = validation {
+            validation.proven();
+        }
+        Ok(connection)
+    }
+
+    /// Limits what is sent to a client until its address is known to be its own. Nobody can pretend to
+    /// come from the loopback interface, where datagrams are large; and an address that a connection
+    /// has is known.
+    fn validate(&self, incoming: &Incoming, link_mtu: u32) -> Option<Validation> {
+        let address = incoming.remote_address();
+        let is_known = |link: &Arc<Link>| link.connection.remote_address() == address;
+        if incoming.remote_address_validated()
+            || config::is_loopback(link_mtu)
+            || self.links().iter().any(is_known)
+        {
+            return None;
+        }
+        Some(self.socket.upgrade()?.validate(address))
     }
 
     /// Notes a link, unless the last listener has gone meanwhile.

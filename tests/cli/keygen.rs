@@ -164,6 +164,14 @@ fn refusals() {
         expected.iter().for_each(|word| done.stderr_has(word));
         assert_eq!(done.text(), "");
     }
+    keygen(&sandbox, &["ca"]).success();
+    let before = std::fs::read(sandbox.path("ca.key")).expect("a key");
+    let done = keygen(&sandbox, &["host", "--force", "ca"]).exits(125);
+    done.stderr_has("would replace the CA");
+    assert_eq!(
+        std::fs::read(sandbox.path("ca.key")).expect("a key"),
+        before
+    );
     assert!(!sandbox.path("web1.pem").exists() && !sandbox.path("web1.key").exists());
 }
 

@@ -49,6 +49,7 @@ fn another_certificate_than_the_one_named() {
     .exits(1);
     assert_eq!(done.text(), "EACCES\n");
     done.stderr_has("certificate");
+    assert_eq!(done.stderr.lines().count(), 1, "{}", done.stderr);
     done.stderr_has(&format!("127.0.0.1:{port}"));
 }
 
@@ -88,6 +89,8 @@ fn first_contact_and_changed_key() {
     assert_eq!(changed.text(), "EACCES\n");
     let known_hosts = own.join("known_hosts");
     changed.stderr_has(known_hosts.to_str().expect("utf-8"));
+    changed.stderr_has("remove line 1 of that file");
+    assert_eq!(changed.stderr.lines().count(), 1, "{}", changed.stderr);
     assert_eq!(
         std::fs::read_to_string(&known_hosts)
             .expect("known_hosts")

@@ -234,7 +234,10 @@ impl Wrapped {
 fn user_binary(sandbox: &Path) -> PathBuf {
     let path = sandbox.join("quicwrap-for-user");
     if !path.exists() {
-        std::fs::copy(QUICWRAP, &path).expect("a copy of quicwrap");
+        // By another process: a descriptor that is open for writing here could be inherited by a child
+        // that another test is just starting, and execve(2) would say ETXTBSY.
+        let copied = Command::new("cp").arg(QUICWRAP).arg(&path).status();
+        assert!(copied.is_ok_and(|status| status.success()), "a copy");
         set_mode(&path, 0o755);
     }
     path

@@ -8,6 +8,7 @@
 #![allow(dead_code)]
 
 pub(crate) mod command;
+pub(crate) mod namespace;
 pub(crate) mod net;
 pub(crate) mod running;
 pub(crate) mod tools;

@@ -9,6 +9,7 @@ mod common;
 mod apache;
 mod curl;
 mod ftp;
+mod gateway;
 mod git;
 mod go;
 mod haproxy;

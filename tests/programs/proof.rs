@@ -5,42 +5,9 @@
 use std::path::Path;
 use std::process::Command;
 
-use crate::common::{Running, Sandbox, native, net::Counters, net::free_port, tools, wait_until};
+use crate::common::namespace::in_own_network;
+use crate::common::{Running, Sandbox, net::Counters, net::free_port, tools, wait_until};
 use crate::{iperf3, netcat};
-
-/// Set for the copy of this test program that runs inside the namespace.
-const INSIDE: &str = "IN_OWN_NETWORK";
-
-/// Runs `body` in a fresh network namespace with only a loopback, by running the test `name` again in there.
-fn in_own_network(name: &str, body: impl FnOnce()) {
-    if native() {
-        eprintln!("plain TCP: nothing to prove");
-        return;
-    }
-    if std::env::var_os(INSIDE).is_some() {
-        return body();
-    }
-    let root = nix::unistd::Uid::effective().is_root();
-    tools::need("ip");
-    let test = std::env::current_exe().expect("this program");
-    let mut again = Command::new(tools::need("unshare"));
-    again.arg(if root { "-n" } else { "-rn" }).args([
-        "sh",
-        "-c",
-        "ip link set lo up && exec \"$@\"",
-        "sh",
-    ]);
-    again
-        .arg(test)
-        .args(["--exact", "--nocapture", name])
-        .env(INSIDE, "1");
-    let done = again.output().expect("unshare runs");
-    let text = String::from_utf8_lossy(&done.stdout) + String::from_utf8_lossy(&done.stderr);
-    assert!(
-        done.status.success() && text.contains("1 passed"),
-        "inside the namespace:\n{text}"
-    );
-}
 
 /// Largest payload of one UDP datagram; the kernel counts a batch of segments, which is no larger, as one.
 const LARGEST: u64 = 65_507;
@@ -161,6 +128,13 @@ impl Capture {
             );
             text.contains(wanted)
         });
+        // The same capture without the keys: QUIC, and nothing in it.
+        let nothing = std::path::Path::new("/dev/null");
+        let quic = self.decode(port, nothing, &["-Y", "quic"]);
+        assert!(quic.contains("Protected Payload"), "no QUIC:\n{quic}");
+        let streams = ["-T", "fields", "-e", "quic.stream_data"];
+        let opened = self.decode(port, nothing, &streams);
+        assert_eq!(opened.trim(), "", "readable without the key log");
         let tcp = self.decode(port, keylog, &["-Y", "tcp"]);
         assert!(tcp.is_empty(), "TCP on the wire:\n{tcp}");
         let raw = std::fs::read(&self.file).expect("the capture");

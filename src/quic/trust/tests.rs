@@ -118,6 +118,49 @@ fn refusal(connect: impl FnOnce() -> Result<Connected, rustls::Error>) -> String
     fs::read_to_string(log.path()).unwrap()
 }
 
+/// A user whose listeners present what a CA has signed for these addresses, and the CA's file.
+fn signed_for(names: &[&str]) -> (User, PathBuf) {
+    let mut user = User::new();
+    let files = ["ca.pem", "cert.pem", "key.pem"].map(|name| user.path(name));
+    let [ca, cert, key] = &files;
+    let ca_key = KeyPair::generate().unwrap();
+    let mut parameters = CertificateParams::default();
+    parameters.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
+    fs::write(ca, parameters.self_signed(&ca_key).unwrap().pem()).unwrap();
+    let issuer = rcgen::Issuer::new(parameters, ca_key);
+    let pair = KeyPair::generate().unwrap();
+    let names: Vec<_> = names.iter().map(|&name| name.to_owned()).collect();
+    let signed = CertificateParams::new(names)
+        .unwrap()
+        .signed_by(&pair, &issuer);
+    fs::write(cert, signed.unwrap().pem()).unwrap();
+    fs::write(key, pair.serialize_pem()).unwrap();
+    user.options.server_cert = Some(cert.clone());
+    user.options.server_key = Some(key.clone());
+    let [ca, ..] = files;
+    (user, ca)
+}
+
+#[test]
+fn an_address_is_looked_for_in_its_plain_form() {
+    let (server, ca) = signed_for(&["10.0.0.5", "2001:db8::5"]);
+    let mut client = User::new();
+    client.options.ca = Some(ca);
+    let connect = |peer: &str| {
+        let config = client.trust().client_config(peer.parse().unwrap());
+        handshake(config.unwrap(), server.server())
+    };
+    for peer in ["10.0.0.5:1", "[2001:db8::5]:1", "[::ffff:10.0.0.5]:1"] {
+        connect(peer).unwrap();
+    }
+    let error = refusal(|| connect("[2001:db8::6]:1"));
+    assert!(
+        error.contains("10.0.0.5, 2001:db8::5, not for 2001:db8::6"),
+        "{error}"
+    );
+    assert!(!client.path("state").exists(), "nothing to remember");
+}
+
 /// Shows the certificate of `victim` and signs with another key.
 fn impostor(victim: &User) -> Arc<ServerConfig> {
     let trust = victim.trust();
