@@ -220,11 +220,13 @@ async fn stopped_by_peer(
             Ok(false) | Err(Errno::ECONNRESET) => return end_of_program_data(flow, send, events),
             // tcp_reset in CLOSE_WAIT: EPIPE.
             Ok(true) => return Ended::Reset(Errno::EPIPE),
-            Err(_) => {
-                if flow.readable().await.is_err() {
+            Err(_) => tokio::select! {
+                ready = flow.readable() => if ready.is_err() {
                     return Ended::HungUp;
-                }
-            }
+                },
+                // The connection is lost, and with it what the program reads.
+                () = flow.reset.notified() => return Ended::Reset(Errno::ECONNRESET),
+            },
         }
     }
 }
