@@ -119,6 +119,11 @@ fn the_name_that_is_expected() {
     };
     echoes(named("web.example"), &server);
     echoes(named("192.0.2.7"), &server);
+    let by_environment = script(&sandbox, "connect.py")
+        .env("QUICWRAP_CA", &ca.cert)
+        .env("QUICWRAP_SERVER_NAME", "web.example")
+        .arg(port.to_string());
+    echoes(by_environment.run(), &server);
     let names = "web.example, 192.0.2.7";
     refused(
         connect(&sandbox, &accepting(&ca.cert), port),
