@@ -11,6 +11,8 @@ mod config;
 mod demo;
 mod doctor;
 mod emul;
+#[cfg(fuzzing)]
+pub mod fuzz;
 mod launch;
 mod logging;
 mod policy;
@@ -19,5 +21,6 @@ mod supervisor;
 mod sys;
 
 /// Bulk data allocates a buffer a datagram; the C library's allocator halves the rate.
+#[cfg(not(fuzzing))]
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;

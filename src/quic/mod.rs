@@ -9,6 +9,8 @@ mod bridge;
 mod code;
 mod config;
 mod flow;
+#[cfg(fuzzing)]
+pub(crate) mod fuzz;
 mod identity;
 mod known_hosts;
 mod link;

@@ -20,7 +20,7 @@ use quinn::{
 use super::{
     Shared, code, config,
     link::{Link, Share},
-    preface::{LENGTH_BYTES, Preface},
+    preface::Preface,
     route,
     trust::Trust,
     udp::UdpSocket,
@@ -268,7 +268,7 @@ impl Server {
         mut recv: RecvStream,
         shared: Arc<Shared>,
     ) {
-        let preface = tokio::time::timeout(PREFACE_TIMEOUT, read_preface(&mut recv)).await;
+        let preface = tokio::time::timeout(PREFACE_TIMEOUT, Preface::read(&mut recv)).await;
         let Ok(Some(preface)) = preface else {
             tracing::info!(client = %share.connection.remote_address(), "a stream without a preface");
             return abort(send, recv, code::BAD_PREFACE);
@@ -359,14 +359,6 @@ async fn say_go_away(link: Arc<Link>) {
     }
     link.unused().await;
     link.close();
-}
-
-async fn read_preface(recv: &mut RecvStream) -> Option<Preface> {
-    let mut field = [0; LENGTH_BYTES];
-    recv.read_exact(&mut field).await.ok()?;
-    let mut body = vec![0; Preface::body_length(field)?];
-    recv.read_exact(&mut body).await.ok()?;
-    Preface::decode(&body)
 }
 
 fn refuse(send: SendStream, recv: RecvStream) {
