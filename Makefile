@@ -1,17 +1,19 @@
 # make check    format, lints, and the rule about unsafe code
 # make test     installs what the tests need (Debian packages; root or sudo) and runs everything
+# make fuzz     FUZZ_SECONDS=3600: each fuzz target for that long, keeping what it finds in fuzz/corpus
 # make suites   runs test suites of others natively and wrapped, and writes docs/compatibility.md (half an hour)
 # make bench    measures, and writes the figures into docs/performance.md
 # make install  PREFIX=/usr/local DESTDIR=
 
 CARGO ?= cargo
+FUZZ_SECONDS ?= 3600
 PREFIX ?= /usr/local
 BINDIR ?= $(PREFIX)/bin
 MANDIR ?= $(PREFIX)/share/man
 DOCDIR ?= $(PREFIX)/share/doc/quicwrap
 TARGET_DIR = $(or $(CARGO_TARGET_DIR),target)
 
-.PHONY: all check format clippy unsafe man test suites bench install clean
+.PHONY: all check format clippy unsafe man test fuzz suites bench install clean
 
 all:
 	$(CARGO) build --release --locked
@@ -20,6 +22,7 @@ check: format clippy unsafe man
 
 format:
 	$(CARGO) fmt --check
+	$(CARGO) fmt --check --manifest-path fuzz/Cargo.toml
 
 # In the release profile, as the tests: the C library under TLS is then compiled once for both.
 clippy:
@@ -43,6 +46,11 @@ test:
 	sh tests/install-aioquic.sh
 	$(CARGO) test --release --locked --no-fail-fast
 	QUICWRAP_TEST_OPTIONS='--tcp 0.0.0.0/0 --tcp ::/0' $(CARGO) test --release --locked --test probes
+	CARGO="$(CARGO)" sh fuzz/run.sh 200000 30
+
+# No sanitizer: src/sys has the only unsafe code, and no target comes there. What is looked for is panics and hangs.
+fuzz:
+	CARGO="$(CARGO)" sh fuzz/run.sh -1 $(FUZZ_SECONDS) fuzz/corpus
 
 suites:
 	python3 tests/suites/run.py

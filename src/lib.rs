@@ -11,6 +11,8 @@ mod config;
 mod demo;
 mod doctor;
 mod emul;
+#[cfg(fuzzing)]
+pub mod fuzz;
 mod gateway;
 mod keygen;
 mod launch;
@@ -21,5 +23,6 @@ mod supervisor;
 mod sys;
 
 /// Bulk data allocates a buffer a datagram; the C library's allocator halves the rate.
+#[cfg(not(fuzzing))]
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;

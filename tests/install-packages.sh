@@ -4,7 +4,7 @@
 set -eu
 
 # program:package, as in tests/common/tools.rs
-programs="ab:apache2-utils apache2:apache2-bin bash:bash cc:gcc curl:curl diff:diffutils expect:expect git:git
+programs="ab:apache2-utils apache2:apache2-bin bash:bash c++:g++ cc:gcc curl:curl diff:diffutils expect:expect git:git
 go:golang-go gunicorn:gunicorn haproxy:haproxy ip:iproute2 iperf3:iperf3 javac:default-jdk-headless lftp:lftp
 mariadb:mariadb-client-core mariadbd:mariadb-server-core memcached:memcached musl-gcc:musl-tools
 nc.openbsd:netcat-openbsd nginx:nginx-light node:nodejs openssl:openssl psql:postgresql-client python3:python3

@@ -208,7 +208,11 @@ impl KnownHosts {
         })
     }
 
-    fn judge(
+    /// What `contents` say, instead of the file's.
+    ///
+    /// # Errors
+    /// A line about the peer cannot be understood.
+    pub(super) fn judge(
         &self,
         contents: &[u8],
         peer: SocketAddr,

@@ -17,6 +17,8 @@ mod config;
 mod connect;
 mod ending;
 mod flow;
+#[cfg(fuzzing)]
+pub(crate) mod fuzz;
 pub(crate) mod identity;
 mod known_hosts;
 mod link;

@@ -2,6 +2,8 @@
 //! the client has sent a byte.
 #![forbid(unsafe_code)]
 
+use tokio::io::{AsyncRead, AsyncReadExt};
+
 /// Longest body that is taken. Real ones have 3 bytes; the rest is room for extensions.
 pub(super) const MAX_BODY: usize = 1024;
 /// Bytes of the length field.
@@ -25,6 +27,15 @@ impl Preface {
         let mut bytes = (body.len() as u16).to_be_bytes().to_vec();
         bytes.extend(body);
         bytes
+    }
+
+    /// Reads one from the start of a stream, however it arrives; none if there is none.
+    pub(super) async fn read(from: &mut (impl AsyncRead + Unpin)) -> Option<Self> {
+        let mut field = [0; LENGTH_BYTES];
+        from.read_exact(&mut field).await.ok()?;
+        let mut body = vec![0; Self::body_length(field)?];
+        from.read_exact(&mut body).await.ok()?;
+        Self::decode(&body)
     }
 
     /// How long the body is, from the length field; none if that is more than may be.

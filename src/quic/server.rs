@@ -26,7 +26,7 @@ use super::{
     certificate, code, config,
     link::{Link, Share},
     listeners::Listeners,
-    preface::{LENGTH_BYTES, Preface},
+    preface::Preface,
     raw::{self, Wire},
     route,
     trust::Trust,
@@ -334,7 +334,7 @@ impl Server {
         place: OwnedSemaphorePermit,
         shared: Arc<Shared>,
     ) {
-        let preface = tokio::time::timeout(PREFACE_TIMEOUT, read_preface(&mut recv)).await;
+        let preface = tokio::time::timeout(PREFACE_TIMEOUT, Preface::read(&mut recv)).await;
         drop(place);
         let Ok(Some(preface)) = preface else {
             tracing::info!(client = %share.connection.remote_address(), "a stream without a preface");
@@ -388,14 +388,6 @@ async fn say_go_away(link: Arc<Link>) {
     }
     link.unused().await;
     link.close();
-}
-
-async fn read_preface(recv: &mut RecvStream) -> Option<Preface> {
-    let mut field = [0; LENGTH_BYTES];
-    recv.read_exact(&mut field).await.ok()?;
-    let mut body = vec![0; Preface::body_length(field)?];
-    recv.read_exact(&mut body).await.ok()?;
-    Preface::decode(&body)
 }
 
 fn refuse(send: SendStream, recv: RecvStream) {

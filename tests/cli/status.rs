@@ -63,6 +63,7 @@ fn command_not_executable() {
 fn quicwrap(args: &[&str]) -> (Option<i32>, String, String) {
     let done = Command::new(QUICWRAP)
         .args(args)
+        .env("QUICWRAP_CONFIG", "/dev/null")
         .output()
         .expect("quicwrap runs");
     let text = |bytes| String::from_utf8(bytes).expect("utf-8");
