@@ -59,7 +59,9 @@ fn options(command: &clap::Command) -> String {
             None => folded(line),
         }),
     });
-    lines.collect()
+    let text: String = lines.collect();
+    // Before the possible values of an option: mandoc(1) wants one request for one gap.
+    text.replace(".br\n\n.br\n", ".sp\n")
 }
 
 /// A line of text in lines of at most 80 bytes, as mandoc(1) wants them; requests are left as they are.
