@@ -23,8 +23,10 @@ use crate::{
     gateway::{self, GatewayOptions},
     keygen::{self, KeygenOptions},
     launch, logging,
+    network::{Settings, port::PortOffset},
     policy::{self, Carrier, Choice, Rule, RuleError, Rules, Sockets, TooMany},
-    quic::{Settings, port::PortOffset, raw::Wire, trust::TrustOptions},
+    quic::raw::Wire,
+    trust::TrustOptions,
 };
 
 /// Exit status of quicwrap's own failures, as env(1), timeout(1) and nohup(1) have it.

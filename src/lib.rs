@@ -17,10 +17,12 @@ mod gateway;
 mod keygen;
 mod launch;
 mod logging;
+mod network;
 mod policy;
 mod quic;
 mod supervisor;
 mod sys;
+mod trust;
 
 /// Bulk data allocates a buffer a datagram; the C library's allocator halves the rate.
 #[cfg(not(fuzzing))]

@@ -24,11 +24,9 @@ use nix::{
 use self::{proxy::ProxyVersion, relay::Relay};
 use crate::{
     emul::transport::{BindRequest, Transport},
+    network::{Network, Settings},
     policy::{Carrier, Rules},
-    quic::{
-        Quic, Settings,
-        trust::{Trust, TrustError, TrustOptions},
-    },
+    trust::{Trust, TrustError, TrustOptions},
 };
 
 /// What the gateway is to do.
@@ -133,17 +131,17 @@ pub(crate) fn run(
     end.thread_block()?;
     let settings = carriers(settings, options.from_tcp);
     let relay = Arc::new(Relay::new(options.to.clone(), options.proxy_protocol));
-    let (quic, thread) = Quic::start(trust, settings, Arc::new(Arc::clone(&relay)))?;
-    relay.set_network(Arc::clone(&quic));
-    let address = listen(options.listen, &quic, &relay)?;
+    let (network, thread) = Network::start(trust, settings, Arc::new(Arc::clone(&relay)))?;
+    relay.set_network(Arc::clone(&network));
+    let address = listen(options.listen, &network, &relay)?;
     tracing::info!(%address, to = options.to, "gateway ready");
     let signal = end.wait()?;
     tracing::info!(%signal, "gateway ends");
-    quic.unlisten(relay.listener());
-    if !quic.deliver(linger) {
+    network.unlisten(relay.listener());
+    if !network.deliver(linger) {
         tracing::warn!("connections were open, which are ended now");
     }
-    quic.finish(thread);
+    network.finish(thread);
     Ok(())
 }
 
@@ -161,7 +159,7 @@ fn carriers(settings: Settings, from_tcp: bool) -> Settings {
     }
 }
 
-fn listen(listen: Listen, quic: &Quic, relay: &Relay) -> Result<SocketAddr, GatewayError> {
+fn listen(listen: Listen, network: &Network, relay: &Relay) -> Result<SocketAddr, GatewayError> {
     let at = |address| {
         let request = BindRequest {
             address,
@@ -169,8 +167,8 @@ fn listen(listen: Listen, quic: &Quic, relay: &Relay) -> Result<SocketAddr, Gate
             reuse_address: true,
             reuse_port: false,
         };
-        let bound = quic.bind(relay.listener(), request)?;
-        quic.listen(relay.listener()).map(|()| bound)
+        let bound = network.bind(relay.listener(), request)?;
+        network.listen(relay.listener()).map(|()| bound)
     };
     let failed = |address| move |source| GatewayError::Listen { address, source };
     match listen {

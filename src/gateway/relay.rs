@@ -26,7 +26,7 @@ use crate::{
         socket::SocketId,
         transport::{BridgedEnd, Closing, ConnectRequest, Events, Transport},
     },
-    quic::Quic,
+    network::Network,
 };
 
 /// How long the server may take to answer.
@@ -39,7 +39,7 @@ pub(super) struct Relay {
     /// HOST:PORT.
     to: String,
     proxy: Option<ProxyVersion>,
-    network: OnceLock<Arc<Quic>>,
+    network: OnceLock<Arc<Network>>,
     sides: Mutex<HashMap<SocketId, Side>>,
     next: AtomicU64,
 }
@@ -73,7 +73,7 @@ impl Relay {
     }
 
     /// Names the network, which knows this object as its `Events`. To be called before anything listens.
-    pub(super) fn set_network(&self, network: Arc<Quic>) {
+    pub(super) fn set_network(&self, network: Arc<Network>) {
         if self.network.set(network).is_err() {
             tracing::error!("the network was set twice");
         }
@@ -88,7 +88,7 @@ impl Relay {
         self.sides.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn network(&self) -> Result<&Arc<Quic>, Errno> {
+    fn network(&self) -> Result<&Arc<Network>, Errno> {
         self.network.get().ok_or(Errno::ENETDOWN)
     }
 

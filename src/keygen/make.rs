@@ -12,7 +12,7 @@ use rustls::pki_types::ServerName;
 use time::{Duration, OffsetDateTime};
 
 use super::KeygenError;
-use crate::quic::{
+use crate::trust::{
     certificate::Description,
     identity::{Identity, Pair},
     pem::read_certificates,
@@ -153,6 +153,6 @@ fn made(
     Ok(Made {
         certificate,
         key: key.serialize_pem(),
-        until: crate::quic::certificate::minute(parameters.not_after),
+        until: crate::trust::certificate::minute(parameters.not_after),
     })
 }

@@ -15,7 +15,7 @@ use self::{
     files::Target,
     make::{Ca, Made},
 };
-use crate::quic::pem::IdentityError;
+use crate::trust::pem::IdentityError;
 
 /// Lifetimes, in days. A CA's certificate has to be brought to every host, so it lasts; a host's is
 /// soon made again, and with it a key that got lost loses its worth.

@@ -33,17 +33,15 @@ use seccompiler::BpfProgram;
 
 use crate::{
     cli::{FAILURE, Options},
+    network::{Network, Settings},
     policy::{RuleError, TooMany},
-    quic::{
-        Quic, Settings,
-        trust::{Trust, TrustError},
-    },
     supervisor::{Front, Hooks, Supervisor, TargetStatus, filter, limits},
     sys::{
         fd::receive_with_fd,
         process::{Fork, fork},
         seccomp::Listener,
     },
+    trust::{Trust, TrustError},
 };
 
 /// Longest time that bytes of ended programs are kept for a peer that does not take them: about what
@@ -167,8 +165,8 @@ fn serve(
 ) -> Result<u8, LaunchError> {
     let supervisor = Supervisor::new(listener, limits::read())?;
     let events = Arc::clone(&supervisor);
-    let (quic, thread) = Quic::start(trust, plan.settings.clone(), events)?;
-    supervisor.set_transport(Arc::clone(&quic) as _);
+    let (network, thread) = Network::start(trust, plan.settings.clone(), events)?;
+    supervisor.set_transport(Arc::clone(&network) as _);
     ready.write_all(&[1])?;
     drop(ready);
     let front = Front {
@@ -177,20 +175,20 @@ fn serve(
         linger: plan.options.linger(),
     };
     let hooks = Hooks {
-        begin_drain: &|| quic.drain(),
+        begin_drain: &|| network.drain(),
         released: &release_standard_error,
     };
     let mut farewell = supervisor.run(front, hooks)?;
-    if !quic.deliver(plan.options.linger()) {
+    if !network.deliver(plan.options.linger()) {
         if let Some(farewell) = farewell.take() {
             farewell.send();
         }
         release_standard_error();
-        if !quic.deliver(ORPHAN_LIFE) {
+        if !network.deliver(ORPHAN_LIFE) {
             tracing::warn!("a peer has not taken what the program sent it; given up");
         }
     }
-    quic.finish(thread);
+    network.finish(thread);
     // Only now may the caller start a successor: the ports are free.
     if let Some(farewell) = farewell {
         farewell.send();

@@ -11,11 +11,11 @@ use super::config::{HANDSHAKES, UNPROVEN_HANDSHAKES};
 
 /// The handshakes in progress at one port.
 #[derive(Debug, Default)]
-pub(super) struct Admission(Arc<AtomicUsize>);
+pub(crate) struct Admission(Arc<AtomicUsize>);
 
 /// A place among them, until it is dropped.
 #[derive(Debug)]
-pub(super) struct Place(Arc<AtomicUsize>);
+pub(crate) struct Place(Arc<AtomicUsize>);
 
 impl Drop for Place {
     fn drop(&mut self) {
@@ -25,7 +25,7 @@ impl Drop for Place {
 
 /// What becomes of a client's first packet.
 #[derive(Debug)]
-pub(super) enum Verdict {
+pub(crate) enum Verdict {
     /// The handshake begins.
     Accept(Place),
     /// It begins when the client has shown that its address is its own (RFC 9000 section 8.1.2).
@@ -36,7 +36,7 @@ pub(super) enum Verdict {
 
 impl Admission {
     /// Decides about a client whose address has been validated or not.
-    pub(super) fn judge(&self, validated: bool) -> Verdict {
+    pub(crate) fn judge(&self, validated: bool) -> Verdict {
         match self.0.load(Ordering::Relaxed) {
             HANDSHAKES.. => Verdict::Ignore,
             UNPROVEN_HANDSHAKES.. if !validated => Verdict::Retry,

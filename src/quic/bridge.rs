@@ -23,14 +23,13 @@ use bytes::Bytes;
 use nix::errno::Errno;
 use quinn::{ConnectionError, ReadError, RecvStream, SendStream, StoppedError, VarInt, WriteError};
 
-use super::{
-    code,
+use super::{code, raw::Wire};
+use crate::emul::transport::{Closing, Events};
+use crate::network::{
     ending::{self, Ended, Patience},
     flow::{Flow, PIECES, Written},
-    raw::Wire,
     read_buffer::ReadBuffer,
 };
-use crate::emul::transport::{Closing, Events};
 
 /// How long a side that was told of a reset may take to answer. It does not if it had sent FIN, and
 /// all was acknowledged, before it was told.
@@ -39,7 +38,7 @@ type Stopped = Pin<Box<dyn Future<Output = Result<Option<VarInt>, StoppedError>>
 
 /// Carries bytes until both directions have ended and what the program wrote is delivered.
 /// Returns whether it ended in order, with FIN both ways.
-pub(super) async fn run(
+pub(crate) async fn run(
     flow: Arc<Flow>,
     mut send: SendStream,
     mut recv: RecvStream,

@@ -20,7 +20,7 @@ const FIRST_DATAGRAM: usize = 1200;
 
 /// What addresses that are being validated have sent and were sent.
 #[derive(Debug, Default)]
-pub(super) struct Budget {
+pub(crate) struct Budget {
     accounts: Mutex<HashMap<SocketAddr, Account>>,
     /// How many there are: without any, nothing is locked.
     open: AtomicUsize,
@@ -37,7 +37,7 @@ struct Account {
 
 /// A handshake with an address, until it is complete or given up.
 #[derive(Debug)]
-pub(super) struct Validation {
+pub(crate) struct Validation {
     budget: Arc<Budget>,
     address: SocketAddr,
 }
@@ -45,7 +45,7 @@ pub(super) struct Validation {
 impl Validation {
     /// The handshake is complete: the address is its sender's, and whoever pretends to be there too
     /// cannot have its connection throttled.
-    pub(super) fn proven(self) {
+    pub(crate) fn proven(self) {
         self.budget.accounts().remove(&self.address);
     }
 }
@@ -65,7 +65,7 @@ impl Drop for Validation {
 
 impl Budget {
     /// Begins to count for an address that has sent the first datagram of a handshake.
-    pub(super) fn begin(self: &Arc<Self>, address: SocketAddr) -> Validation {
+    pub(crate) fn begin(self: &Arc<Self>, address: SocketAddr) -> Validation {
         let mut accounts = self.accounts();
         let account = accounts.entry(address).or_default();
         account.handshakes += 1;
@@ -78,7 +78,7 @@ impl Budget {
     }
 
     /// Notes bytes that came from an address.
-    pub(super) fn received(&self, address: SocketAddr, bytes: usize) {
+    pub(crate) fn received(&self, address: SocketAddr, bytes: usize) {
         if self.open.load(Ordering::Relaxed) == 0 {
             return;
         }
@@ -89,7 +89,7 @@ impl Budget {
 
     /// How many of these bytes may be sent to an address, in whole datagrams of `segment` bytes (the
     /// last may be shorter). They count as sent.
-    pub(super) fn allowed(&self, address: SocketAddr, bytes: usize, segment: usize) -> usize {
+    pub(crate) fn allowed(&self, address: SocketAddr, bytes: usize, segment: usize) -> usize {
         if self.open.load(Ordering::Relaxed) == 0 {
             return bytes;
         }

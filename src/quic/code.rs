@@ -3,26 +3,25 @@
 #![forbid(unsafe_code)]
 
 use super::raw::Wire;
+use crate::trust::certificate;
 use nix::errno::Errno;
 use quinn::{ConnectionError, TransportErrorCode, VarInt};
 
-use super::certificate;
-
 /// STOP_SENDING: the program has closed its socket and reads no more. CONNECTION_CLOSE: no longer
 /// needed.
-pub(super) const CLOSED: VarInt = VarInt::from_u32(0);
+pub(crate) const CLOSED: VarInt = VarInt::from_u32(0);
 /// RESET_STREAM, STOP_SENDING: the program has reset its connection, or the other side has seen that.
-pub(super) const RESET: VarInt = VarInt::from_u32(1);
+pub(crate) const RESET: VarInt = VarInt::from_u32(1);
 /// RESET_STREAM, STOP_SENDING, CONNECTION_CLOSE: nobody listens.
-pub(super) const REFUSED: VarInt = VarInt::from_u32(2);
+pub(crate) const REFUSED: VarInt = VarInt::from_u32(2);
 /// RESET_STREAM, STOP_SENDING: the stream did not begin with a preface.
-pub(super) const BAD_PREFACE: VarInt = VarInt::from_u32(3);
+pub(crate) const BAD_PREFACE: VarInt = VarInt::from_u32(3);
 
 /// STOP_SENDING: this plus the number of bytes that come before the reset.
 const RESET_BEHIND: u64 = 1 << 60;
 
 /// STOP_SENDING: the program has reset its connection, behind so many bytes that this side has sent.
-pub(super) fn reset_behind(bytes: u64, wire: Wire) -> VarInt {
+pub(crate) fn reset_behind(bytes: u64, wire: Wire) -> VarInt {
     if wire == Wire::Raw {
         return RESET;
     }
@@ -30,7 +29,7 @@ pub(super) fn reset_behind(bytes: u64, wire: Wire) -> VarInt {
 }
 
 /// Whether a STOP_SENDING tells of a reset. Programs that speak raw QUIC have codes of their own.
-pub(super) fn is_reset(code: VarInt, wire: Wire) -> bool {
+pub(crate) fn is_reset(code: VarInt, wire: Wire) -> bool {
     match wire {
         Wire::Quicwrap => code != CLOSED,
         Wire::Raw => code == RESET,
@@ -38,7 +37,7 @@ pub(super) fn is_reset(code: VarInt, wire: Wire) -> bool {
 }
 
 /// How many bytes come before the reset that a STOP_SENDING tells of.
-pub(super) fn bytes_before_reset(code: VarInt) -> u64 {
+pub(crate) fn bytes_before_reset(code: VarInt) -> u64 {
     code.into_inner().saturating_sub(RESET_BEHIND)
 }
 
@@ -49,11 +48,11 @@ const CRYPTO_ERROR: u64 = 0x100;
 
 /// Why a handshake came to nothing.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Refusal {
+pub(crate) struct Refusal {
     /// What connect(2) returns.
-    pub(super) errno: Errno,
+    pub(crate) errno: Errno,
     /// What the user can do about it, if the errno alone does not say.
-    pub(super) advice: Option<String>,
+    pub(crate) advice: Option<String>,
 }
 
 impl From<Errno> for Refusal {
@@ -66,12 +65,12 @@ impl From<Errno> for Refusal {
 }
 
 /// The error on one line: a peer's reason may hold anything.
-pub(super) fn shown(error: &ConnectionError) -> String {
+pub(crate) fn shown(error: &ConnectionError) -> String {
     certificate::shown(&error.to_string())
 }
 
 /// What a failed handshake means for connect(2). `by_server` says what a TLS alert of the server means.
-pub(super) fn refusal(
+pub(crate) fn refusal(
     error: &ConnectionError,
     wire: Wire,
     by_server: impl Fn(u8) -> String,
@@ -120,7 +119,7 @@ fn other_protocol(wire: Wire) -> &'static str {
 }
 
 /// The TLS alert in a QUIC error code, RFC 9001 section 4.8.
-pub(super) fn alert(code: TransportErrorCode) -> Option<u8> {
+pub(crate) fn alert(code: TransportErrorCode) -> Option<u8> {
     let code = u64::from(code);
     let alert = code.checked_sub(CRYPTO_ERROR)?;
     u8::try_from(alert).ok()
@@ -154,7 +153,7 @@ fn by_code(
 }
 
 /// What the loss of an established connection means for its sockets.
-pub(super) fn lost(error: &ConnectionError) -> Errno {
+pub(crate) fn lost(error: &ConnectionError) -> Errno {
     match error {
         ConnectionError::TimedOut => Errno::ETIMEDOUT,
         _ => Errno::ECONNRESET,

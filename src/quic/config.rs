@@ -32,26 +32,26 @@ const FIRST_WINDOW: u32 = 1 << 20;
 const SEND_WINDOW: u64 = 64 << 20;
 /// TCP connections that may be open at once on one QUIC connection. quinn makes a place for each that
 /// is allowed, 70 bytes, so few are at first, and more when listeners have taken half of them.
-pub(super) const MAX_STREAMS: u32 = 1 << 14;
+pub(crate) const MAX_STREAMS: u32 = 1 << 14;
 /// See above. Enough that few clients ever wait a round trip for more.
-pub(super) const FIRST_STREAMS: u32 = 1 << 8;
+pub(crate) const FIRST_STREAMS: u32 = 1 << 8;
 /// `--wire raw` has one for each QUIC connection.
-pub(super) const ONE_STREAM: u32 = 1;
+pub(crate) const ONE_STREAM: u32 = 1;
 /// Streams of one QUIC connection whose preface is waited for. It comes in the stream's first packet, so
 /// there are this many only if a packet was lost that many a preface was in, or if somebody holds them
 /// back; later streams then wait until these have theirs, or are given up.
-pub(super) const PREFACES: usize = 64;
+pub(crate) const PREFACES: usize = 64;
 /// Handshakes that a port has in progress at once with clients that need not be where they say. Each
 /// costs some tens of KiB until it is given up; an ordinary burst of clients is smaller, and is spared
 /// the round trip that proves an address.
-pub(super) const UNPROVEN_HANDSHAKES: usize = 64;
+pub(crate) const UNPROVEN_HANDSHAKES: usize = 64;
 /// The same, with clients whose address has been proved: beyond this, first packets are dropped.
-pub(super) const HANDSHAKES: usize = 1024;
+pub(crate) const HANDSHAKES: usize = 1024;
 /// How long a handshake may take: retransmissions after 0.3, 1, 2, 4 and 9 seconds (RFC 9002 section
 /// 6.2.1) make up for four losses in a row.
-pub(super) const HANDSHAKE_TIME: Duration = Duration::from_secs(10);
+pub(crate) const HANDSHAKE_TIME: Duration = Duration::from_secs(10);
 /// A server opens no streams but for control.
-pub(super) const NO_STREAMS: u32 = 0;
+pub(crate) const NO_STREAMS: u32 = 0;
 /// Control streams a peer may open; one is used at a time.
 const MAX_CONTROL_STREAMS: u32 = 4;
 /// Least interval between keep-alives: NATs forget UDP flows after 30 s (RFC 4787 section 4.3 asks for
@@ -65,20 +65,20 @@ const INITIAL_RTT: Duration = Duration::from_millis(100);
 
 /// Bytes of a datagram that are not the program's: short header, connection id, packet number, STREAM
 /// frame header and authentication tag.
-pub(super) const OVERHEAD: u16 = 1 + 8 + 4 + 12 + 16;
+pub(crate) const OVERHEAD: u16 = 1 + 8 + 4 + 12 + 16;
 
 /// Name of the congestion controller, as TCP_CONGESTION gives it. quinn's BBR is experimental and
 /// weak; Cubic (RFC 9438) is what Linux uses for TCP.
-pub(super) const CONGESTION: &str = "cubic";
+pub(crate) const CONGESTION: &str = "cubic";
 
 /// Whether the link with this MTU is the loopback interface.
-pub(super) fn is_loopback(link_mtu: u32) -> bool {
+pub(crate) fn is_loopback(link_mtu: u32) -> bool {
     link_mtu >= LOOPBACK_MTU
 }
 
 /// The connection-level window of a server with so many streams taken, in bytes. In powers of two, so
 /// that few MAX_DATA frames tell of it.
-pub(super) fn receive_window(taken: usize) -> VarInt {
+pub(crate) fn receive_window(taken: usize) -> VarInt {
     let taken = taken.checked_next_power_of_two().unwrap_or(taken) as u64;
     let bytes = u64::from(FIRST_WINDOW).saturating_add(taken.saturating_mul(STREAM_WINDOW.into()));
     VarInt::from_u64(bytes).unwrap_or(VarInt::MAX)
@@ -86,7 +86,7 @@ pub(super) fn receive_window(taken: usize) -> VarInt {
 
 /// The parameters of a server for a client, see [`transport`]: what it may send before a listener has
 /// taken a stream is limited.
-pub(super) fn server_transport(
+pub(crate) fn server_transport(
     link_mtu: u32,
     idle_timeout: Duration,
     streams: u32,
@@ -98,7 +98,7 @@ pub(super) fn server_transport(
 
 /// The parameters for a path whose first link has this MTU (bytes of an IP packet), and where the peer
 /// may open so many streams at first.
-pub(super) fn transport(
+pub(crate) fn transport(
     link_mtu: u32,
     idle_timeout: Duration,
     streams: u32,

@@ -10,10 +10,8 @@ use std::{
 
 use tokio::io::{AsyncRead, ReadBuf};
 
-use super::{
-    known_hosts::{Fingerprint, KnownHosts, Verdict},
-    preface::{LENGTH_BYTES, MAX_BODY, Preface},
-};
+use super::preface::{LENGTH_BYTES, MAX_BODY, Preface};
+use crate::trust::known_hosts::{Fingerprint, KnownHosts, Verdict};
 
 /// A stream whose bytes come in pieces of up to `piece` bytes, with a pause before each.
 struct Pieces<'a> {

@@ -16,9 +16,9 @@ const IDLE_LIFE: Duration = Duration::from_secs(30);
 
 /// A QUIC connection.
 #[derive(Debug)]
-pub(super) struct Link {
+pub(crate) struct Link {
     /// quinn's handle.
-    pub(super) connection: Connection,
+    pub(crate) connection: Connection,
     /// Whether no new stream may begin.
     retired: Mutex<bool>,
     /// Streams in use.
@@ -39,7 +39,7 @@ struct Taken {
 
 /// A share in a link: while it lives, the link does.
 #[derive(Debug)]
-pub(super) struct Share {
+pub(crate) struct Share {
     link: Arc<Link>,
     taken: bool,
 }
@@ -47,7 +47,7 @@ pub(super) struct Share {
 impl Share {
     /// Notes that a listener has taken the stream. The client may then have more of them, and more
     /// bytes in flight.
-    pub(super) fn take(&mut self) {
+    pub(crate) fn take(&mut self) {
         if !std::mem::replace(&mut self.taken, true) {
             self.link.grow();
         }
@@ -56,7 +56,7 @@ impl Share {
 
 impl Share {
     /// The link, which may outlive the share.
-    pub(super) fn link(&self) -> Arc<Link> {
+    pub(crate) fn link(&self) -> Arc<Link> {
         Arc::clone(&self.link)
     }
 }
@@ -80,7 +80,7 @@ impl Drop for Share {
 
 impl Link {
     /// A link over an established connection.
-    pub(super) fn new(connection: Connection) -> Arc<Self> {
+    pub(crate) fn new(connection: Connection) -> Arc<Self> {
         Arc::new(Self {
             connection,
             retired: Mutex::new(false),
@@ -94,7 +94,7 @@ impl Link {
     }
 
     /// A share for a new stream; none when the link is closed or about to be.
-    pub(super) fn share(self: &Arc<Self>) -> Option<Share> {
+    pub(crate) fn share(self: &Arc<Self>) -> Option<Share> {
         let retired = self.retired();
         if *retired || self.connection.close_reason().is_some() {
             return None;
@@ -127,17 +127,17 @@ impl Link {
     }
 
     /// Lets no new stream begin. Returns whether one could until now.
-    pub(super) fn retire(&self) -> bool {
+    pub(crate) fn retire(&self) -> bool {
         !std::mem::replace(&mut *self.retired(), true)
     }
 
     /// How many streams are in use.
-    pub(super) fn streams(&self) -> usize {
+    pub(crate) fn streams(&self) -> usize {
         *self.streams.borrow()
     }
 
     /// Whether any is.
-    pub(super) fn is_used(&self) -> bool {
+    pub(crate) fn is_used(&self) -> bool {
         self.streams() > 0
     }
 
@@ -154,13 +154,13 @@ impl Link {
     }
 
     /// Resolves once a link that was retired carries no stream.
-    pub(super) async fn unused(&self) {
+    pub(crate) async fn unused(&self) {
         // An error means that the sender is gone, which `self` owns.
         let _ = self.streams.subscribe().wait_for(|count| *count == 0).await;
     }
 
     /// Resolves, and retires the link, once it has carried no stream for a while.
-    pub(super) async fn idle(&self) {
+    pub(crate) async fn idle(&self) {
         let mut streams = self.streams.subscribe();
         loop {
             let _ = streams.wait_for(|count| *count == 0).await;
@@ -175,7 +175,7 @@ impl Link {
     }
 
     /// Tells the peer that the link is no longer needed.
-    pub(super) fn close(&self) {
+    pub(crate) fn close(&self) {
         self.connection.close(code::CLOSED, b"unused");
     }
 }

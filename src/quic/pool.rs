@@ -18,28 +18,32 @@ use quinn::{
 use tokio::sync::watch;
 
 use super::{
-    Settings,
     code::{self, Refusal},
     config,
     link::{Link, Share},
-    route::{self, Route},
-    trust::Trust,
     udp::UdpSocket,
+};
+use crate::{
+    network::{
+        Settings,
+        route::{self, Route},
+    },
+    trust::Trust,
 };
 
 /// Which connections may share a link.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub(super) struct Key {
+pub(crate) struct Key {
     /// The peer's endpoint.
-    pub(super) peer: SocketAddr,
+    pub(crate) peer: SocketAddr,
     /// The address that bind(2) chose, with port 0; unspecified if the host may choose.
-    pub(super) source: SocketAddr,
+    pub(crate) source: SocketAddr,
 }
 
 type Dialled = Option<Result<Arc<Link>, Refusal>>;
 
 /// All links to servers.
-pub(super) struct Pool {
+pub(crate) struct Pool {
     trust: Arc<Trust>,
     settings: Settings,
     slots: Mutex<HashMap<Key, watch::Receiver<Dialled>>>,
@@ -48,7 +52,7 @@ pub(super) struct Pool {
 
 impl Pool {
     /// An empty pool.
-    pub(super) fn new(trust: Arc<Trust>, settings: Settings) -> Arc<Self> {
+    pub(crate) fn new(trust: Arc<Trust>, settings: Settings) -> Arc<Self> {
         Arc::new(Self {
             trust,
             settings,
@@ -59,7 +63,7 @@ impl Pool {
 
     /// A share in the link to a peer, dialled if there is none. Who comes while it is being dialled
     /// waits for the same result.
-    pub(super) async fn share(self: &Arc<Self>, key: Key) -> Result<Share, Refusal> {
+    pub(crate) async fn share(self: &Arc<Self>, key: Key) -> Result<Share, Refusal> {
         loop {
             let mut slot = self.slot(key);
             let dialled = match slot.wait_for(Option::is_some).await {
@@ -90,7 +94,7 @@ impl Pool {
 
     /// Retires the links to an address of this host whose last listener has just closed. Its server
     /// says the same to each client, but a program's own next connect(2) comes before that.
-    pub(super) fn retire(&self, closed: SocketAddr) {
+    pub(crate) fn retire(&self, closed: SocketAddr) {
         let slots = self.slots.lock().unwrap_or_else(PoisonError::into_inner);
         for (key, slot) in slots.iter() {
             let same_host = closed.ip() == key.peer.ip() || closed.ip().is_unspecified();
@@ -148,7 +152,7 @@ impl Pool {
 
     /// A link of its own, from a UDP port that is the connection's if that is free. Returns the local
     /// address.
-    pub(super) async fn dial_alone(
+    pub(crate) async fn dial_alone(
         &self,
         key: Key,
         mut local: SocketAddr,
@@ -200,7 +204,7 @@ impl Pool {
     }
 
     /// What the failure of a handshake, or of the first stream behind it, means for connect(2).
-    pub(super) fn refusal(&self, error: &ConnectionError) -> Refusal {
+    pub(crate) fn refusal(&self, error: &ConnectionError) -> Refusal {
         code::refusal(error, self.settings.wire, |alert| {
             self.trust.refused_by_server(alert)
         })
@@ -251,7 +255,7 @@ impl Pool {
     }
 
     /// Closes all links.
-    pub(super) fn close(&self) {
+    pub(crate) fn close(&self) {
         let endpoints = self
             .endpoints
             .lock()
@@ -282,7 +286,7 @@ fn no_socket(error: io::Error) -> Refusal {
 #[derive(Debug, thiserror::Error)]
 enum ConfigError {
     #[error(transparent)]
-    Trust(#[from] super::trust::TrustError),
+    Trust(#[from] crate::trust::TrustError),
     #[error("TLS without AES-128-GCM cannot carry QUIC: {0}")]
     Suite(#[from] quinn::crypto::rustls::NoInitialCipherSuite),
 }
@@ -300,7 +304,7 @@ async fn abandoned(result: &watch::Sender<Dialled>) {
 }
 
 /// The wildcard address of the peer's family: the host chooses the source.
-pub(super) fn any_source(peer: SocketAddr) -> SocketAddr {
+pub(crate) fn any_source(peer: SocketAddr) -> SocketAddr {
     match peer {
         SocketAddr::V4(_) => (Ipv4Addr::UNSPECIFIED, 0).into(),
         SocketAddr::V6(_) => (Ipv6Addr::UNSPECIFIED, 0).into(),

@@ -5,23 +5,23 @@
 use tokio::io::{AsyncRead, AsyncReadExt};
 
 /// Longest body that is taken. Real ones have 3 bytes; the rest is room for extensions.
-pub(super) const MAX_BODY: usize = 1024;
+pub(crate) const MAX_BODY: usize = 1024;
 /// Bytes of the length field.
-pub(super) const LENGTH_BYTES: usize = 2;
+pub(crate) const LENGTH_BYTES: usize = 2;
 
 /// The type of preface that opens a TCP connection.
 const CONNECT: u8 = 1;
 
 /// A connection request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Preface {
+pub(crate) struct Preface {
     /// The client's port. Its address is that of the QUIC path, which it cannot make up.
-    pub(super) source_port: u16,
+    pub(crate) source_port: u16,
 }
 
 impl Preface {
     /// Length (2 bytes, big-endian), type (1), source port (2, big-endian), extensions (none).
-    pub(super) fn encode(self) -> Vec<u8> {
+    pub(crate) fn encode(self) -> Vec<u8> {
         let mut body = vec![CONNECT];
         body.extend(self.source_port.to_be_bytes());
         let mut bytes = (body.len() as u16).to_be_bytes().to_vec();
@@ -30,7 +30,7 @@ impl Preface {
     }
 
     /// Reads one from the start of a stream, however it arrives; none if there is none.
-    pub(super) async fn read(from: &mut (impl AsyncRead + Unpin)) -> Option<Self> {
+    pub(crate) async fn read(from: &mut (impl AsyncRead + Unpin)) -> Option<Self> {
         let mut field = [0; LENGTH_BYTES];
         from.read_exact(&mut field).await.ok()?;
         let mut body = vec![0; Self::body_length(field)?];
@@ -39,13 +39,13 @@ impl Preface {
     }
 
     /// How long the body is, from the length field; none if that is more than may be.
-    pub(super) fn body_length(field: [u8; LENGTH_BYTES]) -> Option<usize> {
+    pub(crate) fn body_length(field: [u8; LENGTH_BYTES]) -> Option<usize> {
         let length = usize::from(u16::from_be_bytes(field));
         (length <= MAX_BODY).then_some(length)
     }
 
     /// Reads a body. What follows the known fields is for later releases and skipped.
-    pub(super) fn decode(body: &[u8]) -> Option<Self> {
+    pub(crate) fn decode(body: &[u8]) -> Option<Self> {
         let (&kind, fields) = body.split_first()?;
         if kind != CONNECT {
             return None;

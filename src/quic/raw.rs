@@ -9,14 +9,15 @@ use nix::errno::Errno;
 use quinn::{RecvStream, SendStream};
 
 use super::{
-    Shared, bridge,
+    bridge,
     code::{self, Refusal},
-    flow::Flow,
     link::{Link, Share},
-    listeners::Listeners,
     pool::Key,
 };
-use crate::emul::transport::Events;
+use crate::{
+    emul::transport::Events,
+    network::{flow::Flow, listeners::Listeners, shared::Shared},
+};
 
 /// How connections lie on the wire.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
@@ -34,7 +35,7 @@ const SILENCE: Duration = Duration::from_secs(5);
 const FAREWELL: Duration = Duration::from_secs(2);
 
 /// Connects. Returns the stream, of which the peer learns with its first byte, and the local address.
-pub(super) async fn open(
+pub(crate) async fn open(
     shared: &Shared,
     key: Key,
     local: SocketAddr,
@@ -47,7 +48,7 @@ pub(super) async fn open(
 }
 
 /// Carries a connection that this side has made, to its end.
-pub(super) async fn run_client(
+pub(crate) async fn run_client(
     flow: Arc<Flow>,
     link: Arc<Link>,
     (send, recv): (SendStream, RecvStream),
@@ -84,7 +85,7 @@ async fn hint_at_silence(flow: &Flow, link: &Link) {
 }
 
 /// Takes a connection of a client: accept(2) returns at once, the bytes come with the stream.
-pub(super) async fn serve(
+pub(crate) async fn serve(
     link: Arc<Link>,
     (local, peer): (SocketAddr, SocketAddr),
     listeners: &Listeners,

@@ -19,26 +19,25 @@ use quinn::{
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::{
-    Settings, Shared,
     admission::{Admission, Place, Verdict},
-    alerts,
     budget::Validation,
-    certificate, code, config,
+    code, config,
     link::{Link, Share},
-    listeners::Listeners,
     preface::Preface,
     raw::{self, Wire},
-    route,
-    trust::Trust,
     udp::UdpSocket,
 };
-use crate::emul::address::canonical;
+use crate::{
+    emul::address::canonical,
+    network::{Settings, listeners::Listeners, route, shared::Shared},
+    trust::{Trust, alerts, certificate},
+};
 
 /// How long a stream may take to say who connects. It comes in one packet.
 const PREFACE_TIMEOUT: Duration = Duration::from_secs(10);
 /// A port with listeners, or with connections that were accepted while there were some.
 #[derive(Debug)]
-pub(super) struct Server {
+pub(crate) struct Server {
     endpoint: Endpoint,
     /// The endpoint's own.
     socket: Weak<UdpSocket>,
@@ -54,9 +53,9 @@ pub(super) struct Server {
 
 /// Why a port cannot take QUIC connections.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum ServerError {
+pub(crate) enum ServerError {
     #[error(transparent)]
-    Trust(#[from] super::trust::TrustError),
+    Trust(#[from] crate::trust::TrustError),
     #[error("TLS without AES-128-GCM cannot carry QUIC: {0}")]
     Suite(#[from] quinn::crypto::rustls::NoInitialCipherSuite),
     #[error("the UDP socket cannot carry QUIC: {0}")]
@@ -67,7 +66,7 @@ pub(super) enum ServerError {
 #[derive(Debug, thiserror::Error)]
 enum HandshakeError {
     #[error(transparent)]
-    Trust(#[from] super::trust::TrustError),
+    Trust(#[from] crate::trust::TrustError),
     #[error("TLS without AES-128-GCM cannot carry QUIC: {0}")]
     Suite(#[from] quinn::crypto::rustls::NoInitialCipherSuite),
     #[error(transparent)]
@@ -106,7 +105,7 @@ impl Server {
     ///
     /// # Errors
     /// No certificate to present, or a socket that lacks an option.
-    pub(super) fn start(
+    pub(crate) fn start(
         socket: std::net::UdpSocket,
         port: u16,
         listeners: Arc<Listeners>,
@@ -149,19 +148,19 @@ impl Server {
     }
 
     /// Whether accepted connections are open.
-    pub(super) fn has_connections(&self) -> bool {
+    pub(crate) fn has_connections(&self) -> bool {
         self.links().iter().any(|link| link.is_used())
     }
 
     /// Whether this is a link of its own.
-    pub(super) fn has(&self, link: &Link) -> bool {
+    pub(crate) fn has(&self, link: &Link) -> bool {
         self.links()
             .iter()
             .any(|own| std::ptr::eq(&raw const **own, link))
     }
 
     /// Tells clients that nobody listens any more, so that their next connect(2) asks again.
-    pub(super) fn go_away(&self) {
+    pub(crate) fn go_away(&self) {
         for link in &*self.links() {
             if link.retire() {
                 tokio::spawn(say_go_away(Arc::clone(link)));
@@ -170,7 +169,7 @@ impl Server {
     }
 
     /// Waits until the connections that were accepted have ended.
-    pub(super) async fn unused(&self) {
+    pub(crate) async fn unused(&self) {
         loop {
             let used = self.links().iter().find(|link| link.is_used()).cloned();
             match used {
@@ -181,12 +180,12 @@ impl Server {
     }
 
     /// Closes all QUIC connections and takes no more.
-    pub(super) fn close(&self) {
+    pub(crate) fn close(&self) {
         self.endpoint.close(code::CLOSED, b"the program has ended");
     }
 
     /// Closes as [`Self::close`] does, and gives the UDP port up when the peers have been told.
-    pub(super) async fn retire(&self) {
+    pub(crate) async fn retire(&self) {
         /// Turns of the runtime in which each connection's task sends its farewell.
         const FAREWELL_TURNS: usize = 4;
         self.close();
@@ -197,7 +196,7 @@ impl Server {
     }
 
     /// Gives the UDP port up.
-    pub(super) fn free_port(&self) {
+    pub(crate) fn free_port(&self) {
         if let Some(socket) = self.socket.upgrade() {
             socket.free_port();
         }
@@ -205,7 +204,7 @@ impl Server {
     }
 
     /// Whether the UDP port is free again.
-    pub(super) fn is_retired(&self) -> bool {
+    pub(crate) fn is_retired(&self) -> bool {
         self.retired.load(Ordering::Acquire)
     }
 

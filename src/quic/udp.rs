@@ -32,7 +32,7 @@ const KERNEL_BUFFER: usize = 8 << 20;
 
 /// A UDP socket for quinn.
 #[derive(Debug)]
-pub(super) struct UdpSocket {
+pub(crate) struct UdpSocket {
     io: tokio::net::UdpSocket,
     state: UdpSocketState,
     budget: Arc<Budget>,
@@ -43,7 +43,7 @@ impl UdpSocket {
     ///
     /// # Errors
     /// Of setsockopt(2) for what quinn-udp needs.
-    pub(super) fn new(socket: std::net::UdpSocket) -> io::Result<Self> {
+    pub(crate) fn new(socket: std::net::UdpSocket) -> io::Result<Self> {
         let reference = SockRef::from(&socket);
         // Without privilege these are capped silently; `quicwrap doctor` tells the limits.
         reference.set_recv_buffer_size(KERNEL_BUFFER)?;
@@ -57,13 +57,13 @@ impl UdpSocket {
     }
 
     /// Limits what is sent to an address until the returned value is dropped.
-    pub(super) fn validate(&self, address: SocketAddr) -> Validation {
+    pub(crate) fn validate(&self, address: SocketAddr) -> Validation {
         self.budget.begin(address)
     }
 
     /// Gives the port up at once, although the endpoint holds its socket until its connections have
     /// drained (RFC 9000 section 10.2): a socket without a port takes its place.
-    pub(super) fn free_port(&self) {
+    pub(crate) fn free_port(&self) {
         let freed = self.local_addr().and_then(|address| {
             let unbound = socket2::Socket::new(Domain::for_address(address), Type::DGRAM, None)?;
             unbound.set_nonblocking(true)?;

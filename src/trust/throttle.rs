@@ -13,7 +13,7 @@ const PERIOD: Duration = Duration::from_secs(60);
 
 /// Lets [`BURST`] warnings through in a [`PERIOD`]; the rest appear at level info.
 #[derive(Debug, Default)]
-pub(super) struct Throttle(Mutex<Option<Window>>);
+pub(crate) struct Throttle(Mutex<Option<Window>>);
 
 #[derive(Debug)]
 struct Window {
@@ -23,7 +23,7 @@ struct Window {
 
 impl Throttle {
     /// Reports what `text` says.
-    pub(super) fn warn(&self, text: impl FnOnce() -> String) {
+    pub(crate) fn warn(&self, text: impl FnOnce() -> String) {
         match self.count(Instant::now()) {
             0..BURST => tracing::warn!("{}", text()),
             BURST => tracing::warn!(

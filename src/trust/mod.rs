@@ -7,6 +7,18 @@
 
 mod options;
 
+pub(crate) mod alerts;
+mod authorities;
+pub(crate) mod certificate;
+mod chain;
+pub(crate) mod identity;
+pub(crate) mod known_hosts;
+pub(crate) mod pem;
+mod reload;
+pub(crate) mod state_dir;
+mod throttle;
+mod verifier;
+
 use std::fmt;
 use std::fs::{File, OpenOptions};
 use std::io::Write;
@@ -23,16 +35,15 @@ use rustls::pki_types::{CertificateDer, ServerName};
 use rustls::server::{NoClientAuth, danger::ClientCertVerifier};
 use rustls::{KeyLog, KeyLogFile};
 
-use super::alerts;
-use super::authorities::Authorities;
-use super::chain::{SignedClient, SignedServers};
-use super::identity::{Identity, Pair};
-use super::known_hosts::KnownHosts;
-use super::pem::{IdentityError, read_certificates};
-use super::reload::Reloaded;
-use super::state_dir::{StateDir, StateError};
-use super::throttle::Throttle;
-use super::verifier::{PeerVerifier, Policy};
+use self::authorities::Authorities;
+use self::chain::{SignedClient, SignedServers};
+use self::identity::{Identity, Pair};
+use self::known_hosts::KnownHosts;
+use self::pem::{IdentityError, read_certificates};
+use self::reload::Reloaded;
+use self::state_dir::{StateDir, StateError};
+use self::throttle::Throttle;
+use self::verifier::{PeerVerifier, Policy};
 
 pub(crate) use options::{TrustError, TrustOptions};
 

@@ -13,16 +13,15 @@ use nix::errno::Errno;
 use quinn::{RecvStream, SendStream};
 use tokio::{net::TcpStream, time::Instant};
 
-use super::{
-    Shared,
+use super::{shared::Shared, tcp};
+use crate::emul::{socket::SocketId, transport::ConnectRequest};
+use crate::quic::{
     code::Refusal,
     link::Share,
     pool::Key,
     preface::Preface,
     raw::{self, Wire},
-    tcp,
 };
-use crate::emul::{socket::SocketId, transport::ConnectRequest};
 
 /// How far ahead of TCP a QUIC handshake starts: the "Connection Attempt Delay" that RFC 8305 section 5
 /// recommends.
@@ -33,11 +32,11 @@ const REMEMBERED: Duration = Duration::from_secs(600);
 
 /// Peers that did not answer over QUIC, and did over TCP.
 #[derive(Debug, Default)]
-pub(super) struct WithoutQuic(Mutex<HashMap<SocketAddr, Instant>>);
+pub(crate) struct WithoutQuic(Mutex<HashMap<SocketAddr, Instant>>);
 
 impl WithoutQuic {
     /// Whether TCP is to be taken at once.
-    pub(super) fn contains(&self, peer: SocketAddr) -> bool {
+    pub(crate) fn contains(&self, peer: SocketAddr) -> bool {
         let mut peers = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         peers.retain(|_, since| since.elapsed() < REMEMBERED);
         peers.contains_key(&peer)
@@ -58,7 +57,7 @@ impl WithoutQuic {
 type Stream = (Share, SendStream, RecvStream);
 
 /// What runs once a connection is established.
-pub(super) type Bridge = Pin<Box<dyn Future<Output = ()> + Send>>;
+pub(crate) type Bridge = Pin<Box<dyn Future<Output = ()> + Send>>;
 
 /// What an attempt came to.
 enum Established {
@@ -67,7 +66,7 @@ enum Established {
 }
 
 /// Connects over TCP. Returns the bridge that is to run then; none if it came to nothing.
-pub(super) async fn by_tcp(
+pub(crate) async fn by_tcp(
     id: SocketId,
     request: ConnectRequest,
     attempt: tcp::Attempt,
@@ -94,7 +93,7 @@ pub(super) async fn by_tcp(
 }
 
 /// Connects over QUIC, or over TCP where nobody answers and that is allowed.
-pub(super) async fn by_quic(
+pub(crate) async fn by_quic(
     id: SocketId,
     key: Key,
     local: SocketAddr,

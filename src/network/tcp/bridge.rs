@@ -31,7 +31,7 @@ use tokio::{io::Interest, net::TcpStream, sync::Notify};
 
 use crate::{
     emul::transport::{Closing, Events},
-    quic::{
+    network::{
         ending::{self, Ended, Patience},
         flow::{Flow, Written},
         read_buffer::ReadBuffer,
@@ -83,7 +83,7 @@ impl Remote {
 }
 
 /// Carries bytes until both directions have ended.
-pub(in crate::quic) async fn run(flow: Arc<Flow>, stream: Arc<TcpStream>, events: &dyn Events) {
+pub(crate) async fn run(flow: Arc<Flow>, stream: Arc<TcpStream>, events: &dyn Events) {
     let remote = Remote {
         stream,
         failure: OnceLock::new(),

@@ -5,10 +5,10 @@ use std::{os::fd::AsFd, sync::atomic::Ordering, time::Duration};
 
 use tokio::net::TcpStream;
 
-use crate::{emul::transport::PathInfo, quic::flow::Flow, sys::socket::tcp_info};
+use crate::{emul::transport::PathInfo, network::flow::Flow, sys::socket::tcp_info};
 
 /// The path of a connection, tcp(7).
-pub(in crate::quic) fn path(flow: &Flow, stream: &TcpStream) -> Option<PathInfo> {
+pub(crate) fn path(flow: &Flow, stream: &TcpStream) -> Option<PathInfo> {
     let info = tcp_info(stream.as_fd()).ok()?;
     let micros = |micros: u32| Duration::from_micros(micros.into());
     let mss = info.tcpi_snd_mss;

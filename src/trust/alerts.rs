@@ -13,10 +13,10 @@ const CERTIFICATE_UNKNOWN: u8 = 46;
 const UNKNOWN_CA: u8 = 48;
 const ACCESS_DENIED: u8 = 49;
 /// The client has shown no certificate.
-pub(super) const CERTIFICATE_REQUIRED: u8 = 116;
+pub(crate) const CERTIFICATE_REQUIRED: u8 = 116;
 
 /// What a server's alert means to its client, which presented `identity`, if any.
-pub(super) fn by_server(alert: u8, identity: Option<&Identity>) -> String {
+pub(crate) fn by_server(alert: u8, identity: Option<&Identity>) -> String {
     if alert == CERTIFICATE_REQUIRED {
         return "it asks for a client certificate: name one that its CA has signed with --client-cert and --client-key".to_owned();
     }
@@ -41,7 +41,7 @@ pub(super) fn by_server(alert: u8, identity: Option<&Identity>) -> String {
 
 /// What a client's alert means to the server that presented `identity`; none if it is for the client
 /// to mend, such as another key than the one it has recorded.
-pub(super) fn by_client(alert: u8, identity: &Identity) -> Option<String> {
+pub(crate) fn by_client(alert: u8, identity: &Identity) -> Option<String> {
     let (file, description) = (identity.file().display(), identity.description());
     let whose = shown(description.as_ref());
     let said = match alert {

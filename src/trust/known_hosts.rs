@@ -212,7 +212,7 @@ impl KnownHosts {
     ///
     /// # Errors
     /// A line about the peer cannot be understood.
-    pub(super) fn judge(
+    pub(crate) fn judge(
         &self,
         contents: &[u8],
         peer: SocketAddr,

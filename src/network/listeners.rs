@@ -20,7 +20,7 @@ const LONGEST_PAUSE: Duration = Duration::from_millis(32);
 
 /// The listening sockets of one address.
 #[derive(Debug, Default)]
-pub(super) struct Listeners {
+pub(crate) struct Listeners {
     state: Mutex<State>,
     /// Held by the connection that waits for a place in a full queue, so that those behind it keep their order.
     door: tokio::sync::Mutex<()>,
@@ -35,22 +35,22 @@ struct State {
 
 impl Listeners {
     /// Takes connections for `listener` from now on.
-    pub(super) fn add(&self, listener: SocketId) {
+    pub(crate) fn add(&self, listener: SocketId) {
         self.state().listeners.push(listener);
     }
 
     /// Takes no more connections for `listener`.
-    pub(super) fn remove(&self, listener: SocketId) {
+    pub(crate) fn remove(&self, listener: SocketId) {
         self.state().listeners.retain(|&other| other != listener);
     }
 
     /// Whether nobody listens.
-    pub(super) fn is_empty(&self) -> bool {
+    pub(crate) fn is_empty(&self) -> bool {
         self.state().listeners.is_empty()
     }
 
     /// Whether all that listen are such.
-    pub(super) fn all(&self, is_such: impl Fn(SocketId) -> bool) -> bool {
+    pub(crate) fn all(&self, is_such: impl Fn(SocketId) -> bool) -> bool {
         self.state().listeners.iter().all(|&id| is_such(id))
     }
 
@@ -59,7 +59,7 @@ impl Listeners {
     ///
     /// # Errors
     /// ECONNREFUSED: nobody listens. Others: there is no socket for it.
-    pub(super) async fn enter(
+    pub(crate) async fn enter(
         &self,
         local: SocketAddr,
         peer: SocketAddr,

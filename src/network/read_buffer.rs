@@ -41,7 +41,7 @@ impl Place {
 
 /// Room to read into: small at first, larger while the program keeps filling it.
 #[derive(Debug, Default)]
-pub(super) struct ReadBuffer {
+pub(crate) struct ReadBuffer {
     bytes: BytesMut,
     room: usize,
     /// Where the seal lies, once it was found.
@@ -50,7 +50,7 @@ pub(super) struct ReadBuffer {
 
 impl ReadBuffer {
     /// What the program has written; none at its end.
-    pub(super) fn read(&mut self, flow: &Flow) -> nix::Result<Option<Bytes>> {
+    pub(crate) fn read(&mut self, flow: &Flow) -> nix::Result<Option<Bytes>> {
         if self.bytes.capacity() < SMALL_READ {
             self.bytes.reserve(self.room.max(SMALL_READ));
         }
@@ -99,7 +99,7 @@ impl ReadBuffer {
     }
 
     /// Gives a large buffer back while there is nothing to read, for idle connections are many.
-    pub(super) fn rest(&mut self) {
+    pub(crate) fn rest(&mut self) {
         if self.bytes.capacity() > SMALL_READ {
             self.bytes = BytesMut::new();
             self.room = 0;

@@ -26,7 +26,7 @@ use super::throttle::Throttle;
 struct Refused;
 
 /// A refusal that tells the peer nothing but the alert "certificate_unknown".
-pub(super) fn refused() -> Error {
+pub(crate) fn refused() -> Error {
     CertificateError::Other(OtherError(Arc::new(Refused))).into()
 }
 
@@ -80,7 +80,7 @@ impl SignedServers {
     }
 
     /// Verifies a chain that `peer` shows. `Err` holds what to tell the user, and the peer.
-    pub(super) fn verify(
+    pub(crate) fn verify(
         &self,
         peer: SocketAddr,
         certificate: &CertificateDer<'_>,
@@ -140,7 +140,7 @@ impl SignedServers {
 
 /// `--client-ca`: a client's certificate must have been signed by one of the CAs.
 #[derive(Debug)]
-pub(super) struct SignedClient {
+pub(crate) struct SignedClient {
     client: SocketAddr,
     authorities: Arc<Authorities>,
     inner: Arc<dyn ClientCertVerifier>,
@@ -152,7 +152,7 @@ impl SignedClient {
     ///
     /// # Errors
     /// No CA at all.
-    pub(super) fn new(
+    pub(crate) fn new(
         client: SocketAddr,
         authorities: Arc<Authorities>,
         provider: &Arc<CryptoProvider>,

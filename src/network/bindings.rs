@@ -18,10 +18,10 @@ use socket2::{Domain, SockRef, Socket, Type};
 use super::{
     listeners::Listeners,
     port::PortOffset,
-    server::Server,
     tcp::{self, Acceptor},
 };
 use crate::emul::{socket::SocketId, transport::BindRequest};
+use crate::quic::server::Server;
 
 /// Ports of sockets that did not bind one: Linux's own range (ip(7), ip_local_port_range).
 const EPHEMERAL_PORTS: RangeInclusive<u16> = 32_768..=60_999;
@@ -35,16 +35,16 @@ const EPHEMERAL_ATTEMPTS: usize = 16;
 
 /// What carries the connections of a listener.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Carriers {
+pub(crate) struct Carriers {
     /// QUIC, on a UDP port.
-    pub(super) quic: bool,
+    pub(crate) quic: bool,
     /// TCP itself.
-    pub(super) tcp: bool,
+    pub(crate) tcp: bool,
 }
 
 /// All addresses in use.
 #[derive(Debug, Default)]
-pub(super) struct Bindings {
+pub(crate) struct Bindings {
     offset: PortOffset,
     bound: HashMap<SocketAddr, Binding>,
     by_socket: HashMap<SocketId, SocketAddr>,
@@ -58,26 +58,26 @@ pub(super) struct Bindings {
 
 /// One bound address.
 #[derive(Debug)]
-pub(super) struct Binding {
+pub(crate) struct Binding {
     /// The sockets that share it.
     owners: HashMap<SocketId, BindRequest>,
     /// Those that listen.
-    pub(super) listeners: Arc<Listeners>,
+    pub(crate) listeners: Arc<Listeners>,
     /// Holds the port until somebody listens.
-    pub(super) reserved: Reserved,
+    pub(crate) reserved: Reserved,
     /// Serves QUIC from then on.
-    pub(super) server: Option<Arc<Server>>,
+    pub(crate) server: Option<Arc<Server>>,
     /// Serves TCP while somebody listens.
-    pub(super) acceptor: Option<Acceptor>,
+    pub(crate) acceptor: Option<Acceptor>,
 }
 
 /// What holds a bound port.
 #[derive(Debug, Default)]
-pub(super) struct Reserved {
+pub(crate) struct Reserved {
     /// Where QUIC is to be spoken.
-    pub(super) udp: Option<StdUdpSocket>,
+    pub(crate) udp: Option<StdUdpSocket>,
     /// Where TCP is.
-    pub(super) tcp: Option<Socket>,
+    pub(crate) tcp: Option<Socket>,
 }
 
 impl Binding {
@@ -96,12 +96,12 @@ impl Binding {
     }
 
     /// What the socket `id` asked for when it was bound, with the port it got.
-    pub(super) fn request(&self, id: SocketId) -> Option<BindRequest> {
+    pub(crate) fn request(&self, id: SocketId) -> Option<BindRequest> {
         self.owners.get(&id).copied()
     }
 
     /// Whether `id` may listen beside those that do already.
-    pub(super) fn may_listen(&self, id: SocketId) -> bool {
+    pub(crate) fn may_listen(&self, id: SocketId) -> bool {
         let reuses_port = |id| self.owners.get(&id).is_some_and(|owner| owner.reuse_port);
         self.listeners.is_empty() || reuses_port(id) && self.listeners.all(reuses_port)
     }
@@ -109,7 +109,7 @@ impl Binding {
 
 impl Bindings {
     /// No address is in use yet; UDP ports lie `offset` above TCP's.
-    pub(super) fn new(offset: PortOffset) -> Self {
+    pub(crate) fn new(offset: PortOffset) -> Self {
         Self {
             offset,
             ..Self::default()
@@ -120,7 +120,7 @@ impl Bindings {
     ///
     /// # Errors
     /// As bind(2): EADDRINUSE, EADDRNOTAVAIL, EACCES.
-    pub(super) fn bind(
+    pub(crate) fn bind(
         &mut self,
         id: SocketId,
         request: BindRequest,
@@ -209,12 +209,12 @@ impl Bindings {
     }
 
     /// The binding of a socket.
-    pub(super) fn of(&mut self, id: SocketId) -> Option<&mut Binding> {
+    pub(crate) fn of(&mut self, id: SocketId) -> Option<&mut Binding> {
         self.bound.get_mut(self.by_socket.get(&id)?)
     }
 
     /// Notes that a socket no longer listens. If it was the last one, returns its address and server.
-    pub(super) fn unlisten(&mut self, id: SocketId) -> Option<(SocketAddr, Arc<Server>)> {
+    pub(crate) fn unlisten(&mut self, id: SocketId) -> Option<(SocketAddr, Arc<Server>)> {
         let address = *self.by_socket.get(&id)?;
         let binding = self.bound.get_mut(&address)?;
         binding.listeners.remove(id);
@@ -229,7 +229,7 @@ impl Bindings {
     ///
     /// # Errors
     /// EADDRNOTAVAIL: there is such a connection, or all ports are in use.
-    pub(super) fn connect(
+    pub(crate) fn connect(
         &mut self,
         id: SocketId,
         mut local: SocketAddr,
@@ -272,7 +272,7 @@ impl Bindings {
     }
 
     /// Forgets the connection of a socket.
-    pub(super) fn disconnect(&mut self, id: SocketId) {
+    pub(crate) fn disconnect(&mut self, id: SocketId) {
         if let Some(addresses) = self.connections.remove(&id) {
             self.in_use.remove(&addresses);
         }
@@ -280,7 +280,7 @@ impl Bindings {
 
     /// Gives up what a socket holds. Returns its address if a server remains there that nobody
     /// owns: it is to be ended by [`Self::retire`] when its connections are over.
-    pub(super) fn release(&mut self, id: SocketId) -> Option<(SocketAddr, Arc<Server>)> {
+    pub(crate) fn release(&mut self, id: SocketId) -> Option<(SocketAddr, Arc<Server>)> {
         self.disconnect(id);
         let address = self.by_socket.remove(&id)?;
         let binding = self.bound.get_mut(&address)?;
@@ -300,7 +300,7 @@ impl Bindings {
 
     /// Forgets an address whose server has no connections left, unless it was bound again. Returns the
     /// server, which is to be retired.
-    pub(super) fn retire(&mut self, address: SocketAddr) -> Option<Arc<Server>> {
+    pub(crate) fn retire(&mut self, address: SocketAddr) -> Option<Arc<Server>> {
         let unused = |binding: &Binding| {
             binding.owners.is_empty()
                 && binding
@@ -317,12 +317,12 @@ impl Bindings {
     }
 
     /// Lets go of the servers whose ports are free.
-    pub(super) fn forget_retired(&mut self) {
+    pub(crate) fn forget_retired(&mut self) {
         self.closing.retain(|server| !server.is_retired());
     }
 
     /// All servers, those that are being retired included.
-    pub(super) fn servers(&self) -> Vec<Arc<Server>> {
+    pub(crate) fn servers(&self) -> Vec<Arc<Server>> {
         let bound = self.bound.values();
         let serving = bound.filter_map(|binding| binding.server.clone());
         serving.chain(self.closing.iter().cloned()).collect()
@@ -408,7 +408,7 @@ fn reserve_udp(request: &BindRequest) -> io::Result<(StdUdpSocket, SocketAddr)> 
 ///
 /// # Errors
 /// As bind(2).
-pub(super) fn open(reserved: StdUdpSocket, request: &BindRequest) -> io::Result<StdUdpSocket> {
+pub(crate) fn open(reserved: StdUdpSocket, request: &BindRequest) -> io::Result<StdUdpSocket> {
     if reserved.peer_addr().is_err() {
         return Ok(reserved);
     }

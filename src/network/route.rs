@@ -17,11 +17,11 @@ const LAST_PAUSE: Duration = Duration::from_secs(16);
 
 /// The way to a peer.
 #[derive(Debug)]
-pub(super) struct Route {
+pub(crate) struct Route {
     /// The address that packets to the peer carry as their source; its port means nothing.
-    pub(super) local: SocketAddr,
+    pub(crate) local: SocketAddr,
     /// Largest IP packet towards the peer, in bytes, as far as this host knows.
-    pub(super) mtu: u32,
+    pub(crate) mtu: u32,
     /// A UDP socket connected to the peer.
     probe: Socket,
 }
@@ -30,7 +30,7 @@ pub(super) struct Route {
 ///
 /// # Errors
 /// As connect(2) for TCP: ENETUNREACH, EADDRNOTAVAIL, EHOSTUNREACH.
-pub(super) fn find(peer: SocketAddr, source: Option<SocketAddr>) -> Result<Route, Errno> {
+pub(crate) fn find(peer: SocketAddr, source: Option<SocketAddr>) -> Result<Route, Errno> {
     let found = (|| {
         let probe = Socket::new(Domain::for_address(peer), Type::DGRAM, None)?;
         if let Some(mut source) = source.filter(|source| !source.ip().is_unspecified()) {
@@ -64,7 +64,7 @@ impl Route {
     /// Asks the peer's host whether the port is closed, with an empty datagram, which a QUIC endpoint
     /// ignores. A port of this host has answered when send(2) returns, so that no handshake need begin
     /// that would be abandoned. Other answers are for [`Self::refusal`].
-    pub(super) fn probe(&self) -> Option<Errno> {
+    pub(crate) fn probe(&self) -> Option<Errno> {
         let sent = self.probe.send_with_flags(&[], libc::MSG_DONTWAIT);
         let error = sent.err().or_else(|| self.probe.take_error().ok()?)?;
         icmp_errno(error.raw_os_error())
@@ -72,7 +72,7 @@ impl Route {
 
     /// Waits until the peer's host, or one on the way, says that the port is closed or out of reach
     /// (ICMP, RFC 1122 section 4.1.3.3). The first probe has been sent.
-    pub(super) async fn refusal(self) -> Errno {
+    pub(crate) async fn refusal(self) -> Errno {
         match self.wait_for_refusal().await {
             Ok(errno) => errno,
             Err(error) => {

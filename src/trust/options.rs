@@ -6,9 +6,9 @@ use std::path::PathBuf;
 
 use rustls::pki_types::ServerName;
 
-use super::super::known_hosts::KnownHostsError;
-use super::super::pem::IdentityError;
-use super::super::state_dir::StateError;
+use super::known_hosts::KnownHostsError;
+use super::pem::IdentityError;
+use super::state_dir::StateError;
 
 /// The options that decide whom to trust, as the user gave them.
 #[derive(Debug, Clone, Default)]
@@ -45,7 +45,7 @@ impl TrustOptions {
     ///
     /// # Errors
     /// The contradiction, and how to resolve it.
-    pub(super) fn check(&self) -> Result<(), TrustError> {
+    pub(crate) fn check(&self) -> Result<(), TrustError> {
         if let (None, Some(key)) = (&self.server_cert, &self.server_key) {
             return Err(TrustError::KeyWithoutCertificate(key.clone()));
         }
@@ -72,7 +72,7 @@ impl TrustOptions {
     ///
     /// # Errors
     /// Neither a DNS name nor an IP address.
-    pub(super) fn expected_name(&self) -> Result<Option<ServerName<'static>>, TrustError> {
+    pub(crate) fn expected_name(&self) -> Result<Option<ServerName<'static>>, TrustError> {
         let Some(name) = &self.server_name else {
             return Ok(None);
         };

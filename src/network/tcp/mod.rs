@@ -2,7 +2,7 @@
 //! events, with the kernel's TCP at the far side.
 #![forbid(unsafe_code)]
 
-pub(super) mod bridge;
+pub(crate) mod bridge;
 mod info;
 
 use std::{io, net::SocketAddr, os::fd::AsFd, sync::Arc, time::Duration};
@@ -14,9 +14,9 @@ use tokio::{
     task::AbortHandle,
 };
 
-pub(super) use info::path;
+pub(crate) use info::path;
 
-use super::{Shared, listeners::Listeners};
+use super::{listeners::Listeners, shared::Shared};
 use crate::{
     emul::{address::canonical, transport::BindRequest},
     sys::fd::replace,
@@ -32,7 +32,7 @@ const NO_DESCRIPTOR_PAUSE: Duration = Duration::from_millis(100);
 ///
 /// # Errors
 /// As bind(2).
-pub(super) fn reserve(request: &BindRequest) -> io::Result<(Socket, SocketAddr)> {
+pub(crate) fn reserve(request: &BindRequest) -> io::Result<(Socket, SocketAddr)> {
     let socket = Socket::new(Domain::for_address(request.address), Type::STREAM, None)?;
     socket.set_nonblocking(true)?;
     socket.set_reuse_address(request.reuse_address)?;
@@ -47,7 +47,7 @@ pub(super) fn reserve(request: &BindRequest) -> io::Result<(Socket, SocketAddr)>
 
 /// Takes TCP connections on a port until dropped.
 #[derive(Debug)]
-pub(super) struct Acceptor {
+pub(crate) struct Acceptor {
     listener: Arc<TcpListener>,
     task: AbortHandle,
 }
@@ -57,7 +57,7 @@ impl Acceptor {
     ///
     /// # Errors
     /// As listen(2): EADDRINUSE.
-    pub(super) fn start(
+    pub(crate) fn start(
         socket: Socket,
         listeners: Arc<Listeners>,
         shared: &Arc<Shared>,
@@ -154,10 +154,10 @@ fn in_family(peer: SocketAddr, of_v6: bool) -> SocketAddr {
 
 /// An attempt to connect.
 #[derive(Debug)]
-pub(super) struct Attempt {
+pub(crate) struct Attempt {
     stream: TcpStream,
     /// The address that the kernel has chosen, or that was asked for.
-    pub(super) local: SocketAddr,
+    pub(crate) local: SocketAddr,
 }
 
 impl Attempt {
@@ -166,7 +166,7 @@ impl Attempt {
     ///
     /// # Errors
     /// As connect(2), where no answer is needed to know: ENETUNREACH, EADDRNOTAVAIL.
-    pub(super) fn start(
+    pub(crate) fn start(
         peer: SocketAddr,
         source: Option<SocketAddr>,
         reserved: Option<Socket>,
@@ -197,7 +197,7 @@ impl Attempt {
     ///
     /// # Errors
     /// As connect(2): ECONNREFUSED, EHOSTUNREACH, ETIMEDOUT.
-    pub(super) async fn established(self) -> Result<TcpStream, Errno> {
+    pub(crate) async fn established(self) -> Result<TcpStream, Errno> {
         let failure =
             |error: io::Error| Errno::from_raw(error.raw_os_error().unwrap_or(libc::ECONNABORTED));
         self.stream.writable().await.map_err(failure)?;

@@ -14,7 +14,7 @@ const FIN_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// How one direction ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Ended {
+pub(crate) enum Ended {
     /// With FIN.
     Finished,
     /// The program has closed its end.
@@ -27,18 +27,18 @@ pub(super) enum Ended {
 
 impl Ended {
     /// Whether it ended so that the program must see a reset.
-    pub(super) fn is_reset(self) -> bool {
+    pub(crate) fn is_reset(self) -> bool {
         matches!(self, Self::Reset(_))
     }
 
     /// Whether one side has reset the connection.
-    pub(super) fn is_abrupt(self) -> bool {
+    pub(crate) fn is_abrupt(self) -> bool {
         matches!(self, Self::Reset(_) | Self::Aborted)
     }
 }
 
 /// Tells how a connection has ended whose two directions have.
-pub(super) fn tell(flow: &Flow, up: Ended, down: Ended, events: &dyn Events) {
+pub(crate) fn tell(flow: &Flow, up: Ended, down: Ended, events: &dyn Events) {
     match (up, down) {
         // The program has gone, whatever the peer does.
         (Ended::HungUp | Ended::Aborted, _) | (_, Ended::HungUp | Ended::Aborted) => {
@@ -54,7 +54,7 @@ pub(super) fn tell(flow: &Flow, up: Ended, down: Ended, events: &dyn Events) {
 
 /// How long the peer's bytes are waited for.
 #[derive(Debug, Clone, Copy)]
-pub(super) enum Patience {
+pub(crate) enum Patience {
     /// As long as the program has not hung up.
     WhileOpen,
     /// The program has shut down both directions and may have closed: TCP waits for FIN no longer
@@ -64,12 +64,12 @@ pub(super) enum Patience {
 
 impl Patience {
     /// Waits for FIN for net.ipv4.tcp_fin_timeout's default.
-    pub(super) fn until_fin_timeout() -> Self {
+    pub(crate) fn until_fin_timeout() -> Self {
         Self::Until(Instant::now() + FIN_TIMEOUT)
     }
 
     /// Resolves when it is over.
-    pub(super) async fn ends(self, flow: &Flow) {
+    pub(crate) async fn ends(self, flow: &Flow) {
         match self {
             Self::WhileOpen => flow.hung_up().await,
             Self::Until(deadline) => tokio::time::sleep_until(deadline).await,

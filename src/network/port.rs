@@ -19,7 +19,7 @@ impl PortOffset {
     ///
     /// # Errors
     /// EADDRNOTAVAIL: there is no such port; said in the log.
-    pub(super) fn to_udp(self, mut tcp: SocketAddr) -> Result<SocketAddr, Errno> {
+    pub(crate) fn to_udp(self, mut tcp: SocketAddr) -> Result<SocketAddr, Errno> {
         if tcp.port() != 0 {
             let port = tcp.port().checked_add(self.0).ok_or_else(|| {
                 tracing::error!(
@@ -38,7 +38,7 @@ impl PortOffset {
     ///
     /// # Errors
     /// EADDRINUSE: there is none; another ephemeral port may do.
-    pub(super) fn to_tcp(self, mut udp: SocketAddr) -> Result<SocketAddr, Errno> {
+    pub(crate) fn to_tcp(self, mut udp: SocketAddr) -> Result<SocketAddr, Errno> {
         let port = udp.port().checked_sub(self.0).filter(|&port| port != 0);
         udp.set_port(port.ok_or(Errno::EADDRINUSE)?);
         Ok(udp)

@@ -22,12 +22,12 @@ use tokio::{
     sync::Notify,
 };
 
-use super::{link::Share, raw::Wire};
 use crate::{
     emul::{
         socket::SocketId,
         transport::{BridgedEnd, Closing, Events, Seal},
     },
+    quic::{link::Share, raw::Wire},
     sys::{
         fd::watch,
         socket::{get_option, readable_bytes, receive},
@@ -35,13 +35,13 @@ use crate::{
 };
 
 /// Received pieces handed to the program in one system call; each is at most a datagram.
-pub(super) const PIECES: usize = 64;
+pub(crate) const PIECES: usize = 64;
 /// Room for what is thrown away.
 const SINK: usize = 4 << 10;
 
 /// What carries a connection.
 #[derive(Debug)]
-pub(super) enum Carrier {
+pub(crate) enum Carrier {
     /// A stream of a QUIC connection.
     Quic {
         /// The connection.
@@ -65,39 +65,39 @@ impl From<Share> for Carrier {
 
 /// A connection while it is bridged.
 #[derive(Debug)]
-pub(super) struct Flow {
+pub(crate) struct Flow {
     /// The socket.
-    pub(super) id: SocketId,
+    pub(crate) id: SocketId,
     /// What is under it.
-    pub(super) carrier: Carrier,
+    pub(crate) carrier: Carrier,
     /// How a stream under it is spoken.
-    pub(super) wire: Wire,
+    pub(crate) wire: Wire,
     /// Bytes from the program.
-    pub(super) sent: AtomicU64,
+    pub(crate) sent: AtomicU64,
     /// Bytes to the program.
-    pub(super) received: AtomicU64,
+    pub(crate) received: AtomicU64,
     /// Our end of the pair.
-    pub(super) end: AsyncFd<OwnedFd>,
-    pub(super) seal: Arc<Seal>,
+    pub(crate) end: AsyncFd<OwnedFd>,
+    pub(crate) seal: Arc<Seal>,
     /// The program's close is to be seen as a reset.
-    pub(super) aborted: AtomicBool,
+    pub(crate) aborted: AtomicBool,
     /// How many bytes the program is given before it must see a reset. Beyond reach if there is none.
     reset_behind: AtomicU64,
     /// The program is not waited for any more.
-    pub(super) hurried: AtomicBool,
+    pub(crate) hurried: AtomicBool,
     /// Notified when either of these changes.
-    pub(super) hurry: Notify,
+    pub(crate) hurry: Notify,
     /// Notified when the peer has reset its direction, so that the other ends as well.
-    pub(super) reset: Notify,
+    pub(crate) reset: Notify,
     /// The peer was told to stop: what the program wrote and was not read is of no use.
-    pub(super) cut_off: AtomicBool,
+    pub(crate) cut_off: AtomicBool,
     /// Our end was shut down for writing. From then on a hang-up may also mean that the program has
     /// merely shut down its own direction.
-    pub(super) fin_shown: AtomicBool,
+    pub(crate) fin_shown: AtomicBool,
     /// All that the program wrote has reached the peer, or is not wanted.
-    pub(super) delivered: AtomicBool,
+    pub(crate) delivered: AtomicBool,
     /// Notified when that becomes true.
-    pub(super) progress: Arc<Notify>,
+    pub(crate) progress: Arc<Notify>,
 }
 
 impl Flow {
@@ -106,7 +106,7 @@ impl Flow {
     ///
     /// # Errors
     /// ENOMEM, ENOSPC: epoll_ctl(2).
-    pub(super) fn new(
+    pub(crate) fn new(
         id: SocketId,
         end: BridgedEnd,
         carrier: Carrier,
@@ -134,29 +134,29 @@ impl Flow {
     }
 
     /// The program must see a reset, behind so many bytes if they arrive.
-    pub(super) fn reset_behind(&self, bytes: u64) {
+    pub(crate) fn reset_behind(&self, bytes: u64) {
         self.reset_behind.fetch_min(bytes, Ordering::Relaxed);
         self.hurry();
     }
 
     /// Whether it must see it now.
-    pub(super) fn is_reset(&self) -> bool {
+    pub(crate) fn is_reset(&self) -> bool {
         self.received.load(Ordering::Relaxed) >= self.reset_behind.load(Ordering::Relaxed)
     }
 
     /// Waits for the program no more: what its end of the pair has no room for is dropped.
-    pub(super) fn hurry(&self) {
+    pub(crate) fn hurry(&self) {
         self.hurried.store(true, Ordering::Relaxed);
         self.hurry.notify_one();
     }
 
     /// Whether the program may still write, or has written what the peer does not have yet.
-    pub(super) fn is_undelivered(&self) -> bool {
+    pub(crate) fn is_undelivered(&self) -> bool {
         !self.delivered.load(Ordering::Relaxed)
     }
 
     /// Whether the program has closed its end, or both directions are shut down.
-    pub(super) fn is_hung_up(&self) -> bool {
+    pub(crate) fn is_hung_up(&self) -> bool {
         let mut fds = [PollFd::new(self.end.as_fd(), PollFlags::empty())];
         let _ = poll(&mut fds, PollTimeout::ZERO);
         fds[0]
@@ -165,7 +165,7 @@ impl Flow {
     }
 
     /// What a hang-up means. AF_UNIX reports a close with data unread as an error, once.
-    pub(super) fn closing(&self, events: &dyn Events) -> Closing {
+    pub(crate) fn closing(&self, events: &dyn Events) -> Closing {
         let error = get_option(self.end.as_fd(), libc::SOL_SOCKET, libc::SO_ERROR);
         if error == Ok(libc::ECONNRESET) {
             self.aborted.store(true, Ordering::Relaxed);
@@ -178,14 +178,14 @@ impl Flow {
     }
 
     /// Waits for a change that may make reading possible.
-    pub(super) async fn readable(&self) -> io::Result<()> {
+    pub(crate) async fn readable(&self) -> io::Result<()> {
         // Cleared before the attempt to read: an event after that counts again.
         self.end.readable().await?.clear_ready();
         Ok(())
     }
 
     /// As [`Self::readable`], for writing.
-    pub(super) async fn writable(&self) -> io::Result<()> {
+    pub(crate) async fn writable(&self) -> io::Result<()> {
         self.end.writable().await?.clear_ready();
         Ok(())
     }
@@ -194,7 +194,7 @@ impl Flow {
     ///
     /// # Errors
     /// EAGAIN: it has not, and still may. ECONNRESET: it has closed its end with data unread.
-    pub(super) fn has_unread(&self) -> nix::Result<bool> {
+    pub(crate) fn has_unread(&self) -> nix::Result<bool> {
         let sealed = self.seal.lock();
         if *sealed {
             return Ok(readable_bytes(self.end.as_fd())? > 1);
@@ -204,7 +204,7 @@ impl Flow {
     }
 
     /// Takes the seal out, so that closing our end shows no reset.
-    pub(super) fn unseal(&self) {
+    pub(crate) fn unseal(&self) {
         let mut sealed = self.seal.lock();
         if std::mem::take(&mut *sealed) {
             let mut rest = BytesMut::with_capacity(SINK);
@@ -216,7 +216,7 @@ impl Flow {
 
     /// Waits until the program has closed its end. Only the direction that also writes may call
     /// this: both wait for the same readiness.
-    pub(super) async fn hung_up(&self) {
+    pub(crate) async fn hung_up(&self) {
         loop {
             match self.end.ready(Interest::WRITABLE).await {
                 Ok(guard) if guard.ready().is_write_closed() => return,
@@ -227,20 +227,20 @@ impl Flow {
     }
 
     /// All that the program wrote has reached the peer, or is not wanted.
-    pub(super) fn set_delivered(&self) {
+    pub(crate) fn set_delivered(&self) {
         self.delivered.store(true, Ordering::Relaxed);
         self.progress.notify_waiters();
     }
 
     /// Shows the peer's FIN, as a half-close and never as a hang-up: the program may go on writing.
-    pub(super) fn show_fin(&self, events: &dyn Events) {
+    pub(crate) fn show_fin(&self, events: &dyn Events) {
         self.fin_shown.store(true, Ordering::Relaxed);
         events.peer_finished(self.id);
         let _ = shutdown(self.end.as_raw_fd(), Shutdown::Write);
     }
 
     /// Shows a reset, or the loss of the connection.
-    pub(super) fn show_reset(&self, errno: Errno, events: &dyn Events) {
+    pub(crate) fn show_reset(&self, errno: Errno, events: &dyn Events) {
         match self.end.get_ref().try_clone() {
             // The copy is closed last, by the receiver of the event.
             Ok(end) => events.reset(self.id, end, errno),
@@ -252,7 +252,7 @@ impl Flow {
     }
 
     /// Hands all pieces to the program, and leaves them empty.
-    pub(super) async fn write_all(&self, pieces: &mut [Bytes]) -> Written {
+    pub(crate) async fn write_all(&self, pieces: &mut [Bytes]) -> Written {
         let mut first = 0;
         while first < pieces.len() {
             match self.write(&pieces[first..]) {
@@ -298,7 +298,7 @@ impl Flow {
 
 /// Whether the program could be given its data.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Written {
+pub(crate) enum Written {
     /// All of it, or it wants no more by shutdown(SHUT_RD) or close(2): the next turn finds out which.
     Done,
     /// It does not read, and the connection was reset meanwhile: what it may be blocked in is to end.

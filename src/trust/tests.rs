@@ -247,7 +247,7 @@ fn the_pin_is_the_hash_of_the_public_key() {
     let elsewhere = client.path("elsewhere");
     client.options.known_hosts = Some(elsewhere.clone());
     client.connect(server.server()).unwrap();
-    let fingerprint = super::super::known_hosts::Fingerprint::of(&spki);
+    let fingerprint = super::known_hosts::Fingerprint::of(&spki);
     let line = format!("10.0.0.5:443 {fingerprint}\n");
     assert_eq!(fs::read_to_string(elsewhere).unwrap(), line);
     assert!(!client.path("state").exists());

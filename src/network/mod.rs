@@ -1,0 +1,414 @@
+//! The network side: TCP connections as streams of pooled QUIC connections, and those that stay on TCP.
+//!
+//! One thread runs everything here. [`Network`] is the emulation's [`Transport`]; what happens to
+//! connections goes back through its [`Events`].
+#![forbid(unsafe_code)]
+
+mod bindings;
+mod connect;
+pub(crate) mod ending;
+pub(crate) mod flow;
+pub(crate) mod listeners;
+pub(crate) mod port;
+pub(crate) mod read_buffer;
+pub(crate) mod route;
+pub(crate) mod shared;
+mod tcp;
+
+use std::{
+    collections::HashMap,
+    net::SocketAddr,
+    sync::{Arc, Mutex, MutexGuard, PoisonError, atomic::Ordering},
+    thread,
+    time::Duration,
+};
+
+use nix::errno::Errno;
+use tokio::{runtime::Builder, sync::oneshot, task::AbortHandle};
+
+use self::{
+    bindings::{Binding, Bindings, Carriers},
+    connect::WithoutQuic,
+    flow::{Carrier, Flow},
+    port::PortOffset,
+    shared::Shared,
+};
+use crate::{
+    emul::{
+        socket::SocketId,
+        transport::{BindRequest, ConnectRequest, Events, PathInfo, Transport},
+    },
+    policy::{self, Rules},
+    quic::{
+        config,
+        link::Link,
+        pool::{self, Key, Pool},
+        raw::Wire,
+        server::{Server, ServerError},
+    },
+    trust::Trust,
+};
+
+/// How long the connections are given to send CONNECTION_CLOSE. All streams are over by then, so one
+/// that is lost costs the peer nothing but an idle connection, and a successor on the same port waits
+/// no longer than this.
+const FAREWELL_TIME: Duration = Duration::from_millis(5);
+
+/// What the command line says of connections.
+#[derive(Debug, Clone)]
+pub(crate) struct Settings {
+    /// How long a silent peer is waited for.
+    pub(crate) idle_timeout: Duration,
+    /// Which connections to peers QUIC carries.
+    pub(crate) rules: Rules,
+    /// On which listeners it does.
+    pub(crate) listener_rules: Rules,
+    /// Listeners take plain TCP clients as well.
+    pub(crate) also_tcp: bool,
+    /// Where nobody answers over QUIC, connect over TCP.
+    pub(crate) fall_back: bool,
+    /// How connections lie on the wire.
+    pub(crate) wire: Wire,
+    /// Where UDP ports lie.
+    pub(crate) port_offset: PortOffset,
+}
+
+/// The network, as the emulation knows it.
+pub(crate) struct Network {
+    shared: Arc<Shared>,
+    trust: Arc<Trust>,
+    bindings: Arc<Mutex<Bindings>>,
+    attempts: Arc<Mutex<HashMap<SocketId, AbortHandle>>>,
+}
+
+/// The network's thread.
+#[derive(Debug)]
+pub(crate) struct Thread {
+    stop: oneshot::Sender<()>,
+    thread: thread::JoinHandle<()>,
+}
+
+impl Network {
+    /// Starts the network's thread.
+    ///
+    /// # Errors
+    /// EAGAIN, EMFILE: no thread or no epoll descriptor.
+    pub(crate) fn start(
+        trust: Trust,
+        settings: Settings,
+        events: Arc<dyn Events>,
+    ) -> std::io::Result<(Arc<Self>, Thread)> {
+        // One thread was fastest on two cores: no packet changes threads.
+        let runtime = Builder::new_current_thread().enable_all().build()?;
+        let trust = Arc::new(trust);
+        let bindings = Bindings::new(settings.port_offset);
+        let shared = Arc::new(Shared {
+            handle: runtime.handle().clone(),
+            events,
+            pool: Pool::new(Arc::clone(&trust), settings.clone()),
+            settings,
+            without_quic: WithoutQuic::default(),
+            flows: Mutex::default(),
+            progress: Arc::default(),
+        });
+        let quic = Arc::new(Self {
+            shared,
+            trust,
+            bindings: Arc::new(Mutex::new(bindings)),
+            attempts: Arc::default(),
+        });
+        let (stop, stopped) = oneshot::channel::<()>();
+        let thread = thread::Builder::new()
+            .name("quic".to_owned())
+            .spawn(move || {
+                // An error means that the sender was dropped, which ends this thread as well.
+                let _ = runtime.block_on(stopped);
+            })?;
+        Ok((quic, Thread { stop, thread }))
+    }
+
+    /// Calls `Events::drained` once what closed sockets hold has reached its peers.
+    pub(crate) fn drain(&self) {
+        let shared = Arc::clone(&self.shared);
+        self.shared.handle.spawn(async move {
+            shared
+                .none_left(|flow| flow.is_undelivered() && flow.is_hung_up())
+                .await;
+            shared.events.drained();
+        });
+    }
+
+    /// Waits until all that programs wrote has reached its peers, for at most `patience`. Returns
+    /// whether it has. For when no wrapped task is left: what is still open then is about to be
+    /// closed by the kernel, or is held by a process that was never wrapped.
+    pub(crate) fn deliver(&self, patience: Duration) -> bool {
+        let shared = Arc::clone(&self.shared);
+        let (done, delivered) = oneshot::channel();
+        self.shared.handle.spawn(async move {
+            let all = shared.none_left(Flow::is_undelivered);
+            let _ = done.send(tokio::time::timeout(patience, all).await.is_ok());
+        });
+        delivered.blocking_recv().unwrap_or(false)
+    }
+
+    /// Takes leave of the peers, frees all ports, and ends the thread.
+    pub(crate) fn finish(&self, thread: Thread) {
+        let shared = Arc::clone(&self.shared);
+        let servers = self.bindings().servers();
+        let (done, finished) = oneshot::channel();
+        self.shared.handle.spawn(async move {
+            shared.pool.close();
+            for server in &servers {
+                server.close();
+            }
+            // Those of raw connections, which are in no pool.
+            for flow in shared.flows().values() {
+                if let Carrier::Quic { link, .. } = &flow.carrier {
+                    link.close();
+                }
+            }
+            tokio::time::sleep(FAREWELL_TIME).await;
+            for server in &servers {
+                server.free_port();
+            }
+            let _ = done.send(());
+        });
+        let _ = finished.blocking_recv();
+        let _ = thread.stop.send(());
+        if thread.thread.join().is_err() {
+            tracing::error!("internal error in the network's thread. Please report this");
+        }
+    }
+
+    fn bindings(&self) -> MutexGuard<'_, Bindings> {
+        self.bindings.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn attempts(&self) -> MutexGuard<'_, HashMap<SocketId, AbortHandle>> {
+        self.attempts.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn shared(&self) -> Arc<Shared> {
+        Arc::clone(&self.shared)
+    }
+
+    /// Takes TCP connections for a binding that is to have them and does not yet.
+    fn listen_tcp(&self, binding: &mut Binding, request: &BindRequest) -> Result<(), Errno> {
+        if binding.acceptor.is_some() {
+            return Ok(());
+        }
+        let reserved = match binding.reserved.tcp.take() {
+            Some(socket) => socket,
+            // It has listened before.
+            None if self.shared.settings.carriers(request.address).tcp => {
+                tcp::reserve(request)
+                    .map_err(|error| {
+                        Errno::from_raw(error.raw_os_error().unwrap_or(libc::EADDRINUSE))
+                    })?
+                    .0
+            }
+            None => return Ok(()),
+        };
+        let acceptor = tcp::Acceptor::start(reserved, Arc::clone(&binding.listeners), &self.shared);
+        binding.acceptor = Some(acceptor.map_err(|error| {
+            tracing::error!("cannot listen on TCP: {error}");
+            Errno::from_raw(error.raw_os_error().unwrap_or(libc::EADDRINUSE))
+        })?);
+        Ok(())
+    }
+
+    /// Starts the server of a binding, unless it runs.
+    fn listen_quic(&self, binding: &mut Binding, request: &BindRequest) -> Result<(), Errno> {
+        let Some(socket) = binding.reserved.udp.take() else {
+            return Ok(());
+        };
+        let port = request.address.port();
+        let listeners = Arc::clone(&binding.listeners);
+        let request = BindRequest {
+            address: self.shared.settings.port_offset.to_udp(request.address)?,
+            ..*request
+        };
+        let open = bindings::open(socket, &request).map_err(ServerError::from);
+        let started = open
+            .and_then(|socket| Server::start(socket, port, listeners, &self.trust, &self.shared));
+        let server = started.map_err(|error| {
+            tracing::error!("cannot listen: {error}");
+            Errno::EACCES
+        })?;
+        binding.server = Some(server);
+        Ok(())
+    }
+
+    /// Runs an attempt to connect, and then the bridge that it comes to.
+    fn begin<B: Future<Output = ()> + Send + 'static>(
+        &self,
+        id: SocketId,
+        attempt: impl Future<Output = Option<B>> + Send + 'static,
+    ) {
+        let attempts = Arc::clone(&self.attempts);
+        // Locked while the task is spawned, so that it cannot end before it is noted.
+        let mut noted = self.attempts();
+        let task = self.shared.handle.spawn(async move {
+            let established = attempt.await;
+            attempts
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .remove(&id);
+            if let Some(bridge) = established {
+                bridge.await;
+            }
+        });
+        noted.insert(id, task.abort_handle());
+    }
+
+    /// Ends a server once the connections that its listeners had accepted are over.
+    fn wind_down(&self, address: SocketAddr, server: Arc<Server>) {
+        let bindings = Arc::clone(&self.bindings);
+        self.shared.handle.spawn(async move {
+            server.go_away();
+            server.unused().await;
+            let lock = || bindings.lock().unwrap_or_else(PoisonError::into_inner);
+            let retired = lock().retire(address);
+            if let Some(server) = retired {
+                server.retire().await;
+                lock().forget_retired();
+            }
+        });
+    }
+}
+
+impl Transport for Network {
+    fn bind(&self, id: SocketId, request: BindRequest) -> Result<SocketAddr, Errno> {
+        let carriers = self.shared.settings.carriers(request.address);
+        self.bindings().bind(id, request, carriers, |server| {
+            let flows = self.shared.flows();
+            let of_server = |flow: &Flow| match &flow.carrier {
+                Carrier::Quic { link, .. } => server.has(link),
+                Carrier::Tcp(_) => false,
+            };
+            flows
+                .values()
+                .any(|flow| of_server(flow) && !flow.is_hung_up())
+        })
+    }
+
+    fn listen(&self, id: SocketId) -> Result<(), Errno> {
+        let mut bindings = self.bindings();
+        let binding = bindings.of(id).ok_or(Errno::EINVAL)?;
+        if !binding.may_listen(id) {
+            return Err(Errno::EADDRINUSE);
+        }
+        let request = binding.request(id).ok_or(Errno::EINVAL)?;
+        let _runtime = self.shared.handle.enter();
+        self.listen_tcp(binding, &request)?;
+        self.listen_quic(binding, &request)?;
+        binding.listeners.add(id);
+        Ok(())
+    }
+
+    fn unlisten(&self, id: SocketId) {
+        let unlistened = self.bindings().unlisten(id);
+        if let Some((address, server)) = unlistened {
+            self.shared.pool.retire(address);
+            self.shared.handle.spawn(async move { server.go_away() });
+        }
+    }
+
+    fn connect(&self, id: SocketId, request: ConnectRequest) -> Result<SocketAddr, Errno> {
+        let settings = &self.shared.settings;
+        let by_tcp = match settings.rules.decide(request.peer).carrier {
+            policy::Carrier::Tcp => true,
+            policy::Carrier::Quic => {
+                settings.fall_back && self.shared.without_quic.contains(request.peer)
+            }
+        };
+        if by_tcp {
+            let _runtime = self.shared.handle.enter();
+            let bound = self
+                .bindings()
+                .of(id)
+                .map(|binding| binding.reserved.tcp.take());
+            let attempt = tcp::Attempt::start(request.peer, request.source, bound.flatten())?;
+            let local = attempt.local;
+            self.begin(id, connect::by_tcp(id, request, attempt, self.shared()));
+            return Ok(local);
+        }
+        let source = request.source.map(|mut source| {
+            source.set_port(0);
+            source
+        });
+        let mut route = route::find(settings.port_offset.to_udp(request.peer)?, source)?;
+        route
+            .local
+            .set_port(request.source.map_or(0, |source| source.port()));
+        let port = self.bindings().connect(id, route.local, request.peer)?;
+        route.local.set_port(port);
+        let key = Key {
+            peer: request.peer,
+            source: source.unwrap_or(pool::any_source(request.peer)),
+        };
+        self.begin(
+            id,
+            connect::by_quic(id, key, route.local, request.timeout, self.shared()),
+        );
+        Ok(route.local)
+    }
+
+    fn abandon(&self, id: SocketId) {
+        if let Some(attempt) = self.attempts().remove(&id) {
+            attempt.abort();
+        }
+        self.bindings().disconnect(id);
+    }
+
+    fn release(&self, id: SocketId) {
+        self.abandon(id);
+        let orphaned = self.bindings().release(id);
+        if let Some((address, server)) = orphaned {
+            self.wind_down(address, server);
+        }
+    }
+
+    fn path(&self, id: SocketId) -> Option<PathInfo> {
+        let flow = self.shared.flows().get(&id).cloned()?;
+        match &flow.carrier {
+            Carrier::Quic { link, lost_before } => Some(quic_path(&flow, link, *lost_before)),
+            Carrier::Tcp(stream) => tcp::path(&flow, stream),
+        }
+    }
+
+    fn congestion(&self) -> &'static str {
+        config::CONGESTION
+    }
+}
+
+/// The state of the path under a stream.
+fn quic_path(flow: &Flow, link: &Link, lost_before: (u64, u64)) -> PathInfo {
+    let stats = link.connection.stats();
+    let (packets_before, bytes_before) = lost_before;
+    let mtu = stats.path.current_mtu;
+    PathInfo {
+        rtt: stats.path.rtt,
+        min_rtt: stats.path.min_rtt,
+        cwnd: stats.path.cwnd,
+        mss: mtu.saturating_sub(config::OVERHEAD).into(),
+        mtu: mtu.into(),
+        lost_packets: stats.path.lost_packets.saturating_sub(packets_before),
+        lost_bytes: stats.path.lost_bytes.saturating_sub(bytes_before),
+        sent_packets: stats.udp_tx.datagrams,
+        received_packets: stats.udp_rx.datagrams,
+        bytes_sent: flow.sent.load(Ordering::Relaxed),
+        bytes_received: flow.received.load(Ordering::Relaxed),
+    }
+}
+
+impl Settings {
+    /// What carries the connections of a listener that is bound to `address`.
+    fn carriers(&self, address: SocketAddr) -> Carriers {
+        let quic = self.listener_rules.decide(address).carrier == policy::Carrier::Quic;
+        Carriers {
+            quic,
+            tcp: !quic || self.also_tcp,
+        }
+    }
+}
