@@ -106,6 +106,25 @@ struct GatewayCommand {
     options: Options,
 }
 
+/// Why connections cannot be as asked.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum SettingsError {
+    /// `--tcp` and `--quic`.
+    #[error(transparent)]
+    Rules(#[from] RuleError),
+    /// quicwrap's protocol has a name of its own.
+    #[error("--alpn names protocols for --wire raw alone: add --wire raw, or leave --alpn out")]
+    AlpnWithoutRaw,
+}
+
+/// RFC 7301 section 3.1: 1 to 255 bytes.
+fn application_protocol(name: &str) -> Result<String, String> {
+    match name.len() {
+        1..=255 => Ok(name.to_owned()),
+        length => Err(format!("{length} bytes; a protocol name has 1 to 255")),
+    }
+}
+
 /// `--fallback`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum Fallback {
@@ -288,6 +307,7 @@ pub(crate) struct Options {
         value_name = "NAME",
         env = "QUICWRAP_ALPN",
         value_delimiter = ',',
+        value_parser = application_protocol,
         help_heading = "Connections"
     )]
     alpn: Vec<String>,
@@ -357,8 +377,11 @@ impl Options {
     /// What concerns connections.
     ///
     /// # Errors
-    /// A `--tcp` and a `--quic` rule contradict each other.
-    pub(crate) fn network(&self) -> Result<Settings, RuleError> {
+    /// Options that contradict one another.
+    pub(crate) fn network(&self) -> Result<Settings, SettingsError> {
+        if !self.alpn.is_empty() && self.wire != Wire::Raw {
+            return Err(SettingsError::AlpnWithoutRaw);
+        }
         let rules = self.rules()?;
         Ok(Settings {
             idle_timeout: Duration::from_secs(self.idle_timeout.into()),

@@ -32,9 +32,9 @@ use nix::{
 use seccompiler::BpfProgram;
 
 use crate::{
-    cli::{FAILURE, Options},
+    cli::{FAILURE, Options, SettingsError},
     network::{Network, Settings},
-    policy::{RuleError, TooMany},
+    policy::TooMany,
     supervisor::{Front, Hooks, Supervisor, TargetStatus, filter, limits},
     sys::{
         fd::receive_with_fd,
@@ -54,9 +54,9 @@ pub(crate) enum LaunchError {
     /// Certificates, keys, the state directory.
     #[error(transparent)]
     Trust(#[from] TrustError),
-    /// `--tcp` and `--quic` contradict each other.
+    /// Options about connections that contradict one another.
     #[error(transparent)]
-    Rules(#[from] RuleError),
+    Settings(#[from] SettingsError),
     /// `--socket` names too many.
     #[error(transparent)]
     Sockets(#[from] TooMany),

@@ -50,3 +50,17 @@ fn a_server_that_speaks_first() {
     server.wait_stderr("the program speaks first");
     client.wait_stderr("waits for its peer to speak first");
 }
+
+#[test]
+fn application_protocols_are_for_raw_alone() {
+    wrapped_only!();
+    let sandbox = Sandbox::new();
+    let done = sandbox.wrap("true").option("--alpn").option("x").run();
+    done.exits(125).stderr_has("add --wire raw");
+    let long = "x".repeat(256);
+    let done = raw(sandbox.wrap("true"))
+        .option("--alpn")
+        .option(&long)
+        .run();
+    done.exits(125).stderr_has("256 bytes");
+}
