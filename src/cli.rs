@@ -112,6 +112,11 @@ pub(crate) enum SettingsError {
     /// `--tcp` and `--quic`.
     #[error(transparent)]
     Rules(#[from] RuleError),
+    /// A door beside the one that is guarded.
+    #[error(
+        "--client-ca asks every client for a certificate, and --also-tcp takes plain TCP clients, which show none: leave one of them out"
+    )]
+    StrangersOverTcp,
     /// quicwrap's protocol has a name of its own.
     #[error("--alpn names protocols for --wire raw alone: add --wire raw, or leave --alpn out")]
     AlpnWithoutRaw,
@@ -381,6 +386,9 @@ impl Options {
     pub(crate) fn network(&self) -> Result<Settings, SettingsError> {
         if !self.alpn.is_empty() && self.wire != Wire::Raw {
             return Err(SettingsError::AlpnWithoutRaw);
+        }
+        if self.also_tcp && self.client_ca.is_some() {
+            return Err(SettingsError::StrangersOverTcp);
         }
         let rules = self.rules()?;
         Ok(Settings {

@@ -24,6 +24,7 @@ use nix::{
 use self::{proxy::ProxyVersion, relay::Relay};
 use crate::{
     emul::transport::{BindRequest, Transport},
+    launch,
     network::{Network, Settings},
     policy::{Carrier, Rules},
     trust::{Trust, TrustError, TrustOptions},
@@ -129,6 +130,7 @@ pub(crate) fn run(
     end.add(Signal::SIGINT);
     // Blocked before there are threads, so that they arrive below.
     end.thread_block()?;
+    launch::raise_open_files_limit();
     let settings = carriers(settings, options.from_tcp);
     let relay = Arc::new(Relay::new(options.to.clone(), options.proxy_protocol));
     let (network, thread) = Network::start(trust, settings, Arc::new(Arc::clone(&relay)))?;

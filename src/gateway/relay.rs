@@ -27,6 +27,7 @@ use crate::{
         transport::{BridgedEnd, Closing, ConnectRequest, Events, Transport},
     },
     network::Network,
+    trust::throttle::Throttle,
 };
 
 /// How long the server may take to answer.
@@ -42,6 +43,8 @@ pub(super) struct Relay {
     network: OnceLock<Arc<Network>>,
     sides: Mutex<HashMap<SocketId, Side>>,
     next: AtomicU64,
+    /// What clients can make it say.
+    reports: Throttle,
 }
 
 /// One of a connection's two sockets.
@@ -69,6 +72,7 @@ impl Relay {
             network: OnceLock::new(),
             sides: Mutex::default(),
             next: AtomicU64::new(LISTENER.0 + 1),
+            reports: Throttle::default(),
         }
     }
 
@@ -100,7 +104,9 @@ impl Relay {
     async fn pass_on(self: Arc<Self>, id: SocketId, mut end: OwnedFd) {
         let mut failure = Errno::EHOSTUNREACH;
         match lookup_host(&self.to).await {
-            Err(error) => tracing::error!("cannot look up {}: {error}; correct --to", self.to),
+            Err(error) => self
+                .reports
+                .warn(|| format!("cannot look up {}: {error}; correct --to", self.to)),
             Ok(addresses) => {
                 for address in addresses {
                     match self.connect(id, canonical(address), end).await {
@@ -108,11 +114,14 @@ impl Relay {
                         Some((returned, errno)) => (end, failure) = (returned, errno),
                     }
                 }
-                tracing::error!(
-                    "cannot reach {}: {}; is it running?",
-                    self.to,
-                    failure.desc()
-                );
+                self.reports.warn(|| {
+                    format!(
+                        "cannot reach {}: {}; {}",
+                        self.to,
+                        failure.desc(),
+                        advice(failure)
+                    )
+                });
             }
         }
         self.abort_other(id);
@@ -174,6 +183,14 @@ impl Relay {
         let header = proxy::header(version, client, local);
         // The first bytes of a new queue, which has room for them.
         send(end.as_raw_fd(), &header, MsgFlags::MSG_DONTWAIT).map(drop)
+    }
+}
+
+/// What to do about a server that is not reached.
+fn advice(errno: Errno) -> &'static str {
+    match errno {
+        Errno::EMFILE | Errno::ENFILE => "raise the limit of open files (ulimit -n)",
+        _ => "is it running?",
     }
 }
 

@@ -230,7 +230,7 @@ fn release_standard_error() {
 }
 
 /// A connection takes a descriptor here. The target's own limit stays what it was.
-fn raise_open_files_limit() {
+pub(crate) fn raise_open_files_limit() {
     let raised = getrlimit(Resource::RLIMIT_NOFILE)
         .and_then(|(_, hard)| setrlimit(Resource::RLIMIT_NOFILE, hard, hard));
     if let Err(error) = raised {

@@ -1,57 +1,15 @@
 //! Attempts to connect: over QUIC, over TCP, or over whichever answers.
 #![forbid(unsafe_code)]
 
-use std::{
-    collections::HashMap,
-    net::SocketAddr,
-    pin::Pin,
-    sync::{Arc, Mutex, PoisonError},
-    time::Duration,
-};
+use std::{net::SocketAddr, pin::Pin, sync::Arc, time::Duration};
 
 use nix::errno::Errno;
 use quinn::{RecvStream, SendStream};
-use tokio::{net::TcpStream, time::Instant};
+use tokio::net::TcpStream;
 
-use super::{shared::Shared, tcp};
+use super::{fallback, shared::Shared, tcp};
 use crate::emul::{socket::SocketId, transport::ConnectRequest};
-use crate::quic::{
-    code::Refusal,
-    link::Share,
-    pool::Key,
-    preface::Preface,
-    raw::{self, Wire},
-};
-
-/// How far ahead of TCP a QUIC handshake starts: the "Connection Attempt Delay" that RFC 8305 section 5
-/// recommends.
-const HEAD_START: Duration = Duration::from_millis(250);
-/// How long a peer counts as one without QUIC: RFC 8305 section 4 has ten minutes for the outcome of
-/// an address.
-const REMEMBERED: Duration = Duration::from_secs(600);
-
-/// Peers that did not answer over QUIC, and did over TCP.
-#[derive(Debug, Default)]
-pub(crate) struct WithoutQuic(Mutex<HashMap<SocketAddr, Instant>>);
-
-impl WithoutQuic {
-    /// Whether TCP is to be taken at once.
-    pub(crate) fn contains(&self, peer: SocketAddr) -> bool {
-        let mut peers = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        peers.retain(|_, since| since.elapsed() < REMEMBERED);
-        peers.contains_key(&peer)
-    }
-
-    fn add(&self, peer: SocketAddr) {
-        let mut peers = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        peers.insert(peer, Instant::now());
-    }
-
-    fn remove(&self, peer: SocketAddr) {
-        let mut peers = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        peers.remove(&peer);
-    }
-}
+use crate::quic::{code::Refusal, link::Share, pool::Key, preface::Preface, raw::Wire};
 
 /// A stream for a connection.
 type Stream = (Share, SendStream, RecvStream);
@@ -59,7 +17,7 @@ type Stream = (Share, SendStream, RecvStream);
 /// What runs once a connection is established.
 pub(crate) type Bridge = Pin<Box<dyn Future<Output = ()> + Send>>;
 
-/// What an attempt came to.
+/// What an attempt has come to.
 enum Established {
     Quic(Stream, SocketAddr),
     Tcp(TcpStream, SocketAddr),
@@ -84,8 +42,6 @@ pub(crate) async fn by_tcp(
             let errno = failed.map_or(Errno::ETIMEDOUT, |result| {
                 result.err().unwrap_or(Errno::ECONNABORTED)
             });
-            // It may have learned QUIC.
-            shared.without_quic.remove(request.peer);
             shared.events.failed(id, errno);
             None
         }
@@ -101,12 +57,13 @@ pub(crate) async fn by_quic(
     shared: Arc<Shared>,
 ) -> Option<Bridge> {
     let attempt = async {
-        let opened = open(&shared, key, local);
-        if shared.settings.fall_back {
-            race(opened, key, local, &shared).await
+        let dialled = dial(&shared, key, local);
+        let dialled = if shared.settings.fall_back {
+            fallback::race(dialled, key.peer, local, &shared).await?
         } else {
-            opened.await
-        }
+            dialled.await?
+        };
+        open(dialled, &shared).await
     };
     let refusal = match tokio::time::timeout(timeout, attempt).await {
         Ok(Ok(Established::Quic((share, send, recv), local))) => {
@@ -143,72 +100,42 @@ fn unanswered(peer: SocketAddr, timeout: Duration, shared: &Shared) -> Refusal {
     }
 }
 
-/// Opens a stream to the peer.
-async fn open(shared: &Arc<Shared>, key: Key, local: SocketAddr) -> Result<Established, Refusal> {
-    if shared.settings.wire == Wire::Raw {
-        let (stream, local) = raw::open(shared, key, local).await?;
-        return Ok(Established::Quic(stream, local));
-    }
-    let preface = Preface {
-        source_port: local.port(),
+/// What carries a connection that is being made.
+pub(super) enum Dialled {
+    /// A QUIC connection, and the local address.
+    Quic(Share, SocketAddr),
+    /// A TCP connection, and the same.
+    Tcp(TcpStream, SocketAddr),
+}
+
+/// Finds or makes a QUIC connection to the peer.
+async fn dial(shared: &Arc<Shared>, key: Key, local: SocketAddr) -> Result<Dialled, Refusal> {
+    let (share, local) = match shared.settings.wire {
+        Wire::Quicwrap => (shared.pool.share(key).await?, local),
+        Wire::Raw => {
+            let (link, local) = shared.pool.dial_alone(key, local).await?;
+            (link.share().ok_or(Errno::ECONNREFUSED)?, local)
+        }
     };
-    let share = shared.pool.share(key).await?;
+    Ok(Dialled::Quic(share, local))
+}
+
+/// Opens a stream where QUIC carries the connection.
+async fn open(dialled: Dialled, shared: &Shared) -> Result<Established, Refusal> {
+    let (share, local) = match dialled {
+        Dialled::Quic(share, local) => (share, local),
+        Dialled::Tcp(stream, local) => return Ok(Established::Tcp(stream, local)),
+    };
     // A server that asks for a client certificate allows no stream before it has accepted one, so
     // that this fails if it does not.
     let opened = share.connection.open_bi().await;
     let (mut send, recv) = opened.map_err(|error| shared.pool.refusal(&error))?;
-    let written = send.write_all(&preface.encode()).await;
-    written.map_err(|_| Refusal::from(Errno::ECONNREFUSED))?;
+    if shared.settings.wire == Wire::Quicwrap {
+        let preface = Preface {
+            source_port: local.port(),
+        };
+        let written = send.write_all(&preface.encode()).await;
+        written.map_err(|_| Refusal::from(Errno::ECONNREFUSED))?;
+    }
     Ok(Established::Quic((share, send, recv), local))
-}
-
-/// Tries QUIC, and TCP when QUIC has failed or not answered for a while. The first that succeeds is
-/// taken. A peer whose certificate is not accepted is never tried over TCP.
-async fn race(
-    quic: impl Future<Output = Result<Established, Refusal>>,
-    key: Key,
-    local: SocketAddr,
-    shared: &Shared,
-) -> Result<Established, Refusal> {
-    tokio::pin!(quic);
-    let failed = match tokio::time::timeout(HEAD_START, &mut quic).await {
-        Ok(Ok(established)) => return Ok(established),
-        Ok(Err(refusal)) if refusal.errno == Errno::EACCES => return Err(refusal),
-        Ok(Err(refusal)) => Some(refusal),
-        Err(_) => None,
-    };
-    let tcp = connect_tcp(key.peer, local);
-    tokio::pin!(tcp);
-    let (stream, local) = match failed {
-        Some(refusal) => tcp.await.map_err(|_| refusal)?,
-        None => tokio::select! {
-            opened = &mut quic => match opened {
-                Ok(established) => return Ok(established),
-                Err(refusal) if refusal.errno == Errno::EACCES => return Err(refusal),
-                Err(refusal) => tcp.await.map_err(|_| refusal)?,
-            },
-            connected = &mut tcp => match connected {
-                Ok(connected) => connected,
-                // QUIC may still be answered.
-                Err(_) => return quic.await,
-            },
-        },
-    };
-    tracing::info!(peer = %key.peer, "nobody answered over QUIC: connected over TCP, in the clear");
-    shared.without_quic.add(key.peer);
-    Ok(Established::Tcp(stream, local))
-}
-
-/// Connects over TCP from the address that the program was told, if that is possible.
-async fn connect_tcp(
-    peer: SocketAddr,
-    local: SocketAddr,
-) -> Result<(TcpStream, SocketAddr), Errno> {
-    let attempt = tcp::Attempt::start(peer, Some(local), None).or_else(|_| {
-        let mut any_port = local;
-        any_port.set_port(0);
-        tcp::Attempt::start(peer, Some(any_port), None)
-    })?;
-    let local = attempt.local;
-    Ok((attempt.established().await?, local))
 }

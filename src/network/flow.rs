@@ -275,11 +275,11 @@ impl Flow {
                 Err(Errno::EAGAIN) => tokio::select! {
                     biased;
                     ready = self.writable() => if ready.is_err() {
-                        return Written::Done;
+                        return Written::Refused;
                     },
                     () = self.hurry.notified() => {}
                 },
-                Err(_) => return Written::Done,
+                Err(_) => return Written::Refused,
             }
         }
         Written::Done
@@ -299,8 +299,10 @@ impl Flow {
 /// Whether the program could be given its data.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Written {
-    /// All of it, or it wants no more by shutdown(SHUT_RD) or close(2): the next turn finds out which.
+    /// All of it.
     Done,
+    /// It wants no more, by shutdown(SHUT_RD) or close(2).
+    Refused,
     /// It does not read, and the connection was reset meanwhile: what it may be blocked in is to end.
     Reset,
 }

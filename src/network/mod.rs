@@ -7,6 +7,7 @@
 mod bindings;
 mod connect;
 pub(crate) mod ending;
+mod fallback;
 pub(crate) mod flow;
 pub(crate) mod listeners;
 pub(crate) mod port;
@@ -28,7 +29,7 @@ use tokio::{runtime::Builder, sync::oneshot, task::AbortHandle};
 
 use self::{
     bindings::{Binding, Bindings, Carriers},
-    connect::WithoutQuic,
+    fallback::WithoutQuic,
     flow::{Carrier, Flow},
     port::PortOffset,
     shared::Shared,
@@ -209,6 +210,12 @@ impl Network {
             }
             None => return Ok(()),
         };
+        if self.trust.asks_clients() {
+            tracing::warn!(
+                "{} stays on TCP by a rule: there clients show no certificate, whatever --client-ca says",
+                request.address
+            );
+        }
         let acceptor = tcp::Acceptor::start(reserved, Arc::clone(&binding.listeners), &self.shared);
         binding.acceptor = Some(acceptor.map_err(|error| {
             tracing::error!("cannot listen on TCP: {error}");
@@ -316,19 +323,18 @@ impl Transport for Network {
 
     fn connect(&self, id: SocketId, request: ConnectRequest) -> Result<SocketAddr, Errno> {
         let settings = &self.shared.settings;
-        let by_tcp = match settings.rules.decide(request.peer).carrier {
-            policy::Carrier::Tcp => true,
-            policy::Carrier::Quic => {
-                settings.fall_back && self.shared.without_quic.contains(request.peer)
-            }
-        };
-        if by_tcp {
+        if settings.rules.decide(request.peer).carrier == policy::Carrier::Tcp {
             let _runtime = self.shared.handle.enter();
             let bound = self
                 .bindings()
                 .of(id)
                 .map(|binding| binding.reserved.tcp.take());
-            let attempt = tcp::Attempt::start(request.peer, request.source, bound.flatten())?;
+            let attempt = tcp::Attempt::start(
+                request.peer,
+                request.source,
+                bound.flatten(),
+                settings.idle_timeout,
+            )?;
             let local = attempt.local;
             self.begin(id, connect::by_tcp(id, request, attempt, self.shared()));
             return Ok(local);

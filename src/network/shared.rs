@@ -11,7 +11,7 @@ use tokio::{net::TcpStream, runtime::Handle, sync::Notify};
 
 use super::{
     Settings,
-    connect::WithoutQuic,
+    fallback::WithoutQuic,
     flow::{Carrier, Flow},
     tcp,
 };

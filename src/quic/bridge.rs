@@ -254,8 +254,10 @@ async fn down(flow: &Flow, recv: &mut RecvStream, events: &dyn Events) -> Ended 
             Ok(Some(count)) => {
                 let bytes: usize = pieces[..count].iter().map(Bytes::len).sum();
                 flow.received.fetch_add(bytes as u64, Ordering::Relaxed);
-                if flow.write_all(&mut pieces[..count]).await == Written::Reset {
-                    return Ended::Reset(Errno::ECONNRESET);
+                match flow.write_all(&mut pieces[..count]).await {
+                    Written::Reset => return Ended::Reset(Errno::ECONNRESET),
+                    Written::Refused if flow.is_hung_up() => return refuse(flow, recv, events),
+                    Written::Done | Written::Refused => {}
                 }
             }
             Ok(None) => {
@@ -265,6 +267,18 @@ async fn down(flow: &Flow, recv: &mut RecvStream, events: &dyn Events) -> Ended 
             Err(ReadError::ConnectionLost(error)) => return Ended::Reset(code::lost(&error)),
             Err(_) => return Ended::Reset(Errno::ECONNRESET),
         }
+    }
+}
+
+/// Data has come for a program that has closed, or shut down both directions: TCP answers with RST in
+/// either case (tcp_rcv_state_process).
+fn refuse(flow: &Flow, recv: &mut RecvStream, events: &dyn Events) -> Ended {
+    match flow.closing(events) {
+        Closing::Unknown => {
+            stop_sender(flow, recv, Closing::Abort);
+            Ended::Reset(Errno::ECONNRESET)
+        }
+        closing => stop_sender(flow, recv, closing),
     }
 }
 

@@ -254,6 +254,11 @@ impl Pool {
         Ok(endpoint)
     }
 
+    /// Whether a key of the peer's is recorded, which is to be held to.
+    pub(crate) fn has_met(&self, peer: SocketAddr) -> bool {
+        self.trust.has_met(peer)
+    }
+
     /// Closes all links.
     pub(crate) fn close(&self) {
         let endpoints = self

@@ -5,15 +5,9 @@
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use clap::ValueEnum;
-use nix::errno::Errno;
 use quinn::{RecvStream, SendStream};
 
-use super::{
-    bridge,
-    code::{self, Refusal},
-    link::{Link, Share},
-    pool::Key,
-};
+use super::{bridge, code, link::Link};
 use crate::{
     emul::transport::Events,
     network::{flow::Flow, listeners::Listeners, shared::Shared},
@@ -33,19 +27,6 @@ pub(crate) enum Wire {
 const SILENCE: Duration = Duration::from_secs(5);
 /// How long the peer is given to see a reset and close the connection.
 const FAREWELL: Duration = Duration::from_secs(2);
-
-/// Connects. Returns the stream, of which the peer learns with its first byte, and the local address.
-pub(crate) async fn open(
-    shared: &Shared,
-    key: Key,
-    local: SocketAddr,
-) -> Result<((Share, SendStream, RecvStream), SocketAddr), Refusal> {
-    let (link, local) = shared.pool.dial_alone(key, local).await?;
-    let share = link.share().ok_or(Errno::ECONNREFUSED)?;
-    let opened = share.connection.open_bi().await;
-    let (send, recv) = opened.map_err(|error| shared.pool.refusal(&error))?;
-    Ok(((share, send, recv), local))
-}
 
 /// Carries a connection that this side has made, to its end.
 pub(crate) async fn run_client(

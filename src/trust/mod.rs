@@ -16,7 +16,7 @@ pub(crate) mod known_hosts;
 pub(crate) mod pem;
 mod reload;
 pub(crate) mod state_dir;
-mod throttle;
+pub(crate) mod throttle;
 mod verifier;
 
 use std::fmt;
@@ -38,7 +38,7 @@ use rustls::{KeyLog, KeyLogFile};
 use self::authorities::Authorities;
 use self::chain::{SignedClient, SignedServers};
 use self::identity::{Identity, Pair};
-use self::known_hosts::KnownHosts;
+use self::known_hosts::{Fingerprint, KnownHosts, Verdict};
 use self::pem::{IdentityError, read_certificates};
 use self::reload::Reloaded;
 use self::state_dir::{StateDir, StateError};
@@ -280,6 +280,16 @@ impl Trust {
                 Ok(slot.insert(identity).clone())
             }
         }
+    }
+
+    /// Whether connecting sockets hold the peer to a key that is recorded for it.
+    pub(crate) fn has_met(&self, peer: SocketAddr) -> bool {
+        let Ok(Policy::Pinned(hosts)) = self.policy() else {
+            return false;
+        };
+        // Nobody's key: whatever is recorded is another.
+        let verdict = hosts.lookup(peer, &Fingerprint::of(&[]));
+        !matches!(verdict, Ok(Verdict::Absent | Verdict::Familiar))
     }
 
     fn policy(&self) -> Result<Policy, TrustError> {

@@ -7,7 +7,7 @@
 #![forbid(unsafe_code)]
 
 use std::{
-    fs,
+    fs, io,
     os::unix::fs::MetadataExt,
     path::PathBuf,
     sync::{Arc, Mutex, PoisonError},
@@ -67,7 +67,7 @@ impl<T> Reloaded<T> {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         let now = versions(&self.files);
         if now != state.seen {
-            let made = (self.make)();
+            let made = self.readable().and_then(|()| (self.make)());
             // Changed again while it was read: the next handshake will see it whole.
             if versions(&self.files) == now {
                 state.seen = now;
@@ -75,6 +75,19 @@ impl<T> Reloaded<T> {
             }
         }
         Arc::clone(&state.good)
+    }
+
+    /// A pipe in the place of a file would be waited for, and all connections with it.
+    fn readable(&self) -> Result<(), IdentityError> {
+        let is_other = |file: &&PathBuf| fs::metadata(file).is_ok_and(|found| !found.is_file());
+        match self.files.iter().find(is_other) {
+            None => Ok(()),
+            Some(file) => Err(IdentityError::Read {
+                option: "the file",
+                path: file.clone(),
+                source: io::Error::other("not a regular file"),
+            }),
+        }
     }
 
     fn take(&self, state: &mut State<T>, made: Result<T, IdentityError>) {
@@ -156,6 +169,9 @@ mod tests {
         assert_eq!(reads.load(Ordering::Relaxed), 2);
         fs::remove_file(&path).unwrap();
         assert_eq!(*value.get(), 1);
+        nix::unistd::mkfifo(&path, nix::sys::stat::Mode::S_IRUSR).unwrap();
+        assert_eq!(*value.get(), 1);
+        fs::remove_file(&path).unwrap();
         fs::write(&path, "30").unwrap();
         assert_eq!(*value.get(), 30);
     }

@@ -84,7 +84,7 @@ fn a_listener_for_both_ends_at_once() {
 fn where_nobody_speaks_quic_the_fallback_is_taken() {
     wrapped_only!();
     let (sandbox, port) = (Sandbox::new(), free_port());
-    let options = ["--fallback", "tcp", "--log", "info"];
+    let options = ["--fallback", "tcp"];
     let refused = talk::client(&sandbox, port, with(&options)).exits(1);
     assert_eq!(refused.text(), "ECONNREFUSED\n");
     let _server = talk::plain_server(&sandbox, port);
@@ -154,4 +154,62 @@ fn a_port_without_a_counterpart_is_named() {
     let done = talk::client(&sandbox, 60_000, offset).exits(1);
     assert_eq!(done.text(), "EADDRNOTAVAIL\n");
     done.stderr_has("60000 + 10000 is beyond 65535");
+}
+
+/// Whoever keeps QUIC from getting through would otherwise read along.
+#[test]
+fn a_peer_whose_key_is_recorded_is_not_taken_in_the_clear() {
+    wrapped_only!();
+    let (sandbox, port) = (Sandbox::new(), free_port());
+    let server = talk::server(&sandbox, port, as_it_is);
+    all_well(talk::client(&sandbox, port, as_it_is), WORDS);
+    server.stop();
+    let _server = talk::plain_server(&sandbox, port);
+    let fallback = with(&["--fallback", "tcp"]);
+    let done = talk::client(&sandbox, port, &fallback).exits(1);
+    assert_eq!(done.text(), "ECONNREFUSED\n");
+    done.stderr_has(&format!(
+        "remove the line of 127.0.0.1:{port} from known_hosts"
+    ));
+    std::fs::remove_file(sandbox.path("state/known_hosts")).expect("a recorded key");
+    all_well(talk::client(&sandbox, port, &fallback), WORDS);
+}
+
+/// A server is wrapped while a client remembers that it was not.
+#[test]
+fn a_peer_may_learn_quic() {
+    wrapped_only!();
+    const TWICE: &str = "
+import socket, sys
+for _ in range(2):
+    client = socket.create_connection(('127.0.0.1', int(sys.argv[1])))
+    client.sendall(b'echo\\nword')
+    client.shutdown(socket.SHUT_WR)
+    print('answer', client.recv(4, socket.MSG_WAITALL).decode(), flush=True)
+    sys.stdin.readline()
+";
+    let (sandbox, port) = (Sandbox::new(), free_port());
+    let plain = talk::plain_server(&sandbox, port);
+    let script = sandbox.file("twice.py", TWICE);
+    let client = sandbox.wrap(crate::common::tools::python()).arg(script);
+    let client = with(&["--fallback", "tcp"])(client).arg(port.to_string());
+    let mut client = client.piped().spawn();
+    client.wait_stdout("answer word\n");
+    plain.stop();
+    let _wrapped = talk::server(&sandbox, port, as_it_is);
+    client.send("\n");
+    client.wait_stdout("answer word\nanswer word\n");
+    client.send("\n");
+    client.finish().success().stderr_has("first contact");
+}
+
+#[test]
+fn no_door_for_strangers_beside_the_one_that_is_guarded() {
+    wrapped_only!();
+    let sandbox = Sandbox::new();
+    let ca = Identity::new(&sandbox, "ca");
+    let options = with(&["--also-tcp", "--client-ca"]);
+    let done = options(sandbox.wrap("true")).option(&ca.cert).run();
+    done.exits(125)
+        .stderr_has("--also-tcp takes plain TCP clients");
 }

@@ -102,7 +102,7 @@ pub(crate) async fn run(flow: Arc<Flow>, stream: Arc<TcpStream>, events: &dyn Ev
     // In this order: what the program wrote is read before its close is told.
     let (up, down) = tokio::join!(biased; outward, down(&flow, &remote, events));
     tracing::debug!(id = ?flow.id, ?up, ?down, "TCP connection ended");
-    if [up, down].contains(&Ended::Aborted) {
+    if flow.cut_off.load(Ordering::Relaxed) || [up, down].contains(&Ended::Aborted) {
         // tcp(7): the peer is to see RST.
         let _ = SockRef::from(&*remote.stream).set_linger(Some(Duration::ZERO));
     }
@@ -187,13 +187,8 @@ async fn down(flow: &Flow, remote: &Remote, events: &dyn Events) -> Ended {
                     patience = Patience::until_fin_timeout();
                     continue;
                 }
-                (Closing::Abort, _) => {
-                    flow.cut_off.store(true, Ordering::Relaxed);
-                    remote.over.notify_one();
-                    return Ended::Aborted;
-                }
-                (Closing::Orderly, _) => return Ended::HungUp,
                 (Closing::Unknown, _) => return Ended::Finished,
+                (closing, _) => return closed(flow, remote, closing),
             },
         };
         match read {
@@ -209,12 +204,35 @@ async fn down(flow: &Flow, remote: &Remote, events: &dyn Events) -> Ended {
             Ok(count) => {
                 flow.received.fetch_add(count as u64, Ordering::Relaxed);
                 let piece = buffer.split().freeze();
-                if flow.write_all(&mut [piece]).await == Written::Reset {
-                    return Ended::Reset(Errno::ECONNRESET);
+                match flow.write_all(&mut [piece]).await {
+                    Written::Reset => return Ended::Reset(Errno::ECONNRESET),
+                    // The kernel answers what comes after close(2) with RST, and after shutdown of both
+                    // directions (tcp_rcv_state_process) as well.
+                    Written::Refused if flow.is_hung_up() => {
+                        return match flow.closing(events) {
+                            Closing::Unknown => {
+                                closed(flow, remote, Closing::Abort);
+                                Ended::Reset(Errno::ECONNRESET)
+                            }
+                            closing => closed(flow, remote, closing),
+                        };
+                    }
+                    Written::Done | Written::Refused => {}
                 }
             }
             Err(error) => return remote.lost(&error, flow),
         }
+    }
+}
+
+/// The program has closed: it reads no more.
+fn closed(flow: &Flow, remote: &Remote, closing: Closing) -> Ended {
+    if closing == Closing::Abort {
+        flow.cut_off.store(true, Ordering::Relaxed);
+        remote.over.notify_one();
+        Ended::Aborted
+    } else {
+        Ended::HungUp
     }
 }
 

@@ -8,7 +8,7 @@ mod info;
 use std::{io, net::SocketAddr, os::fd::AsFd, sync::Arc, time::Duration};
 
 use nix::errno::Errno;
-use socket2::{Domain, SockRef, Socket, Type};
+use socket2::{Domain, SockRef, Socket, TcpKeepalive, Type};
 use tokio::{
     net::{TcpListener, TcpStream},
     task::AbortHandle,
@@ -22,9 +22,11 @@ use crate::{
     sys::fd::replace,
 };
 
-/// Connections that the kernel keeps while the program's own queue is full. That is as long as its
-/// backlog says; this is room for those on their way there.
-const BACKLOG: i32 = 128;
+/// Connections that the kernel keeps until the program's own queue, which is as long as its backlog says,
+/// has a place for them: as many as the system allows (net.core.somaxconn), for they may come at once.
+const BACKLOG: i32 = i32::MAX;
+/// MAX_TCP_KEEPIDLE and MAX_TCP_KEEPINTVL of the kernel.
+const LONGEST_KEEPALIVE: Duration = Duration::from_secs(32_767);
 /// Pause after accept(2) found no descriptor.
 const NO_DESCRIPTOR_PAUSE: Duration = Duration::from_millis(100);
 
@@ -125,8 +127,7 @@ async fn enter(stream: TcpStream, listeners: &Listeners, shared: &Arc<Shared>) -
     socket.set_linger(Some(Duration::ZERO))?;
     let (id, end) = listeners.enter(local, peer, &*shared.events).await?;
     socket.set_linger(None)?;
-    // The program's writes are joined where they wait, in the pair.
-    socket.set_tcp_nodelay(true)?;
+    tune(socket, shared.settings.idle_timeout)?;
     let shared = Arc::clone(shared);
     tokio::spawn(async move { shared.bridge_tcp(id, end, stream).await });
     Ok(())
@@ -152,6 +153,22 @@ fn in_family(peer: SocketAddr, of_v6: bool) -> SocketAddr {
     }
 }
 
+/// What every connection is given.
+fn tune(socket: SockRef<'_>, idle_timeout: Duration) -> io::Result<()> {
+    /// Probes that go unanswered before a connection is given up, tcp(7).
+    const PROBES: u32 = 5;
+    // The program's writes are joined where they wait, in the pair.
+    socket.set_tcp_nodelay(true)?;
+    // As QUIC has it: a peer that is silent for the idle timeout is gone.
+    let first = (idle_timeout / 2).max(Duration::from_secs(1));
+    let between = (first / PROBES).max(Duration::from_secs(1));
+    let keepalive = TcpKeepalive::new()
+        .with_time(first.min(LONGEST_KEEPALIVE))
+        .with_interval(between.min(LONGEST_KEEPALIVE))
+        .with_retries(PROBES);
+    socket.set_tcp_keepalive(&keepalive)
+}
+
 /// An attempt to connect.
 #[derive(Debug)]
 pub(crate) struct Attempt {
@@ -170,13 +187,14 @@ impl Attempt {
         peer: SocketAddr,
         source: Option<SocketAddr>,
         reserved: Option<Socket>,
+        idle_timeout: Duration,
     ) -> Result<Self, Errno> {
         let started = || -> io::Result<Self> {
             let socket = match reserved {
                 Some(socket) => socket,
                 None => bound(peer, source)?,
             };
-            socket.set_tcp_nodelay(true)?;
+            tune(SockRef::from(&socket), idle_timeout)?;
             let of_v6 = socket.domain()? == Domain::IPV6;
             match socket.connect(&in_family(peer, of_v6).into()) {
                 Err(error) if error.raw_os_error() != Some(libc::EINPROGRESS) => return Err(error),
@@ -204,6 +222,23 @@ impl Attempt {
         match self.stream.take_error().map_err(failure)? {
             Some(error) => Err(failure(error)),
             None => Ok(self.stream),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_silent_peer_is_found_out_within_the_idle_timeout() {
+        for (seconds, first, between) in [(300, 150, 30), (1, 1, 1), (u32::MAX, 32_767, 32_767)] {
+            let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
+            tune(SockRef::from(&socket), Duration::from_secs(seconds.into())).unwrap();
+            assert!(socket.keepalive().unwrap() && socket.tcp_nodelay().unwrap());
+            let seconds = Duration::from_secs;
+            assert_eq!(socket.tcp_keepalive_time().unwrap(), seconds(first));
+            assert_eq!(socket.tcp_keepalive_interval().unwrap(), seconds(between));
         }
     }
 }
