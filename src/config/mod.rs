@@ -13,7 +13,8 @@ mod keys;
 use std::{
     env,
     ffi::OsString,
-    fs, io,
+    fs::File,
+    io::{self, Read},
     path::{Path, PathBuf, absolute},
 };
 
@@ -203,13 +204,26 @@ fn find(
 ) -> Result<Option<(PathBuf, String)>, ConfigError> {
     let must_exist = named.is_some();
     for path in named.map_or(places, |path| vec![path]) {
-        match absolute(&path).and_then(|path| Ok((fs::read_to_string(&path)?, path))) {
+        match absolute(&path).and_then(|path| Ok((read_text(&path)?, path))) {
             Ok((text, path)) => return Ok(Some((path, text))),
             Err(error) if is_absent(&error) && !must_exist => {}
             Err(source) => return Err(ConfigError::Read { path, source }),
         }
     }
     Ok(None)
+}
+
+/// What is longer is no configuration.
+fn read_text(path: &Path) -> io::Result<String> {
+    const LONGEST: u64 = 1 << 20;
+    let mut text = String::new();
+    File::open(path)?
+        .take(LONGEST + 1)
+        .read_to_string(&mut text)?;
+    if text.len() as u64 > LONGEST {
+        return Err(io::Error::other("longer than 1 MiB"));
+    }
+    Ok(text)
 }
 
 /// ENOTDIR: part of the path is a file, so there is nothing behind it.

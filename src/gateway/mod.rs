@@ -86,15 +86,22 @@ impl FromStr for Listen {
 
     fn from_str(text: &str) -> Result<Self, String> {
         if let Some(port) = text.strip_prefix(':') {
-            return port.parse().map(Self::Everywhere).map_err(|_| {
-                format!("{port:?} is no port: a number from 1 to 65535 is needed, as in :5432")
-            });
+            return match port.parse() {
+                Ok(port @ 1..) => Ok(Self::Everywhere(port)),
+                _ => Err(format!(
+                    "{port:?} is no port: a number from 1 to 65535 is needed, as in :5432"
+                )),
+            };
         }
         let resolved = text.to_socket_addrs().map_err(|error| {
             format!("{error}; an address and a port are needed, as in 127.0.0.1:5432 or :5432")
         })?;
         let first = resolved.into_iter().next();
-        first.map(Self::At).ok_or_else(|| "no address".to_owned())
+        match first {
+            Some(address) if address.port() != 0 => Ok(Self::At(address)),
+            Some(_) => Err("0 is no port: a number from 1 to 65535 is needed".to_owned()),
+            None => Err("no address".to_owned()),
+        }
     }
 }
 
@@ -138,7 +145,9 @@ pub(crate) fn run(
     let address = listen(options.listen, &network, &relay)?;
     tracing::info!(%address, to = options.to, "gateway ready");
     let signal = end.wait()?;
-    tracing::info!(%signal, "gateway ends");
+    tracing::info!(%signal, "gateway ends, once its connections have or --linger is over");
+    // The next one ends it at once.
+    end.thread_unblock()?;
     network.unlisten(relay.listener());
     if !network.deliver(linger) {
         tracing::warn!("connections were open, which are ended now");
@@ -198,7 +207,16 @@ mod tests {
         assert_eq!("127.0.0.1:80".parse(), Ok(at("127.0.0.1:80")));
         assert_eq!("[::1]:80".parse(), Ok(at("[::1]:80")));
         assert_eq!(":80".parse(), Ok(Listen::Everywhere(80)));
-        for wrong in ["", ":", ":x", "80", "127.0.0.1", "127.0.0.1:99999"] {
+        for wrong in [
+            "",
+            ":",
+            ":x",
+            ":0",
+            "127.0.0.1:0",
+            "80",
+            "127.0.0.1",
+            "127.0.0.1:99999",
+        ] {
             assert!(wrong.parse::<Listen>().is_err(), "{wrong}");
         }
     }

@@ -169,10 +169,21 @@ impl Relay {
         }
     }
 
+    /// One side is over. If the other is still being connected, nobody waits for that any more.
     fn forget(&self, id: SocketId) {
-        self.sides().remove(&id);
+        let abandoned = {
+            let mut sides = self.sides();
+            let other = sides.remove(&id).map(|side| side.other);
+            let is_attempt =
+                |other: &SocketId| sides.get(other).is_some_and(|side| side.attempt.is_some());
+            let other = other.filter(is_attempt);
+            other.and_then(|other| Some((other, sides.remove(&other)?)))
+        };
         if let Ok(network) = self.network() {
             network.release(id);
+            if let Some((other, _)) = abandoned {
+                network.release(other);
+            }
         }
     }
 

@@ -308,7 +308,10 @@ impl Transport for Network {
         let request = binding.request(id).ok_or(Errno::EINVAL)?;
         let _runtime = self.shared.handle.enter();
         self.listen_tcp(binding, &request)?;
-        self.listen_quic(binding, &request)?;
+        if let Err(error) = self.listen_quic(binding, &request) {
+            binding.acceptor = None;
+            return Err(error);
+        }
         binding.listeners.add(id);
         Ok(())
     }

@@ -1,8 +1,8 @@
 //! Certificates and private keys in PEM files (RFC 7468), and what can be wrong with them.
 #![forbid(unsafe_code)]
 
-use std::fs;
-use std::io;
+use std::fs::File;
+use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
 use rustls::pki_types::pem::{self, PemObject};
@@ -147,8 +147,19 @@ pub(crate) fn read_certificates(
 }
 
 /// The contents of the file that `option` names.
+/// No bundle of CAs is longer.
+const LONGEST: u64 = 16 << 20;
+
 pub(crate) fn read_named(option: &'static str, path: &Path) -> Result<Vec<u8>, IdentityError> {
-    fs::read(path).map_err(|source| {
+    let read = || -> io::Result<Vec<u8>> {
+        let mut pem = Vec::new();
+        File::open(path)?.take(LONGEST + 1).read_to_end(&mut pem)?;
+        if pem.len() as u64 > LONGEST {
+            return Err(io::Error::other("longer than 16 MiB"));
+        }
+        Ok(pem)
+    };
+    read().map_err(|source| {
         let path = path.to_owned();
         IdentityError::Read {
             option,
