@@ -25,6 +25,7 @@ use crate::{
     launch, logging,
     policy::{self, Carrier, Choice, Rule, RuleError, Rules, Sockets, TooMany},
     quic::{Settings, port::PortOffset, raw::Wire, trust::TrustOptions},
+    stats::{self, StatsOptions},
 };
 
 /// Exit status of quicwrap's own failures, as env(1), timeout(1) and nohup(1) have it.
@@ -40,7 +41,7 @@ pub(crate) const FAILURE: u8 = 125;
     name = "quicwrap",
     version,
     max_term_width = 100,
-    override_usage = "quicwrap [OPTIONS] -- COMMAND [ARGS]...\n       quicwrap demo\n       quicwrap keygen ca|host\n       quicwrap doctor",
+    override_usage = "quicwrap [OPTIONS] -- COMMAND [ARGS]...\n       quicwrap demo\n       quicwrap keygen ca|host\n       quicwrap stats [PID]\n       quicwrap doctor",
     args_conflicts_with_subcommands = true,
     disable_help_subcommand = true
 )]
@@ -82,6 +83,8 @@ enum Command {
     Doctor,
     /// Pass connections on between QUIC and TCP, for programs that cannot be wrapped
     Gateway(Box<GatewayCommand>),
+    /// Show the programs and gateways that you run, and how their connections are
+    Stats(StatsOptions),
     /// The demonstration's server
     #[command(name = "__demo-server", hide = true)]
     DemoServer(ServerOptions),
@@ -429,6 +432,10 @@ pub fn main() -> ExitCode {
         Some(Command::Gateway(command)) => gateway(&command),
         Some(Command::Keygen(options)) => match keygen::run(&options) {
             Ok(()) => ExitCode::SUCCESS,
+            Err(error) => fail(&error.to_string()),
+        },
+        Some(Command::Stats(options)) => match stats::run(&options) {
+            Ok(status) => ExitCode::from(status),
             Err(error) => fail(&error.to_string()),
         },
         Some(Command::Doctor) => ExitCode::from(doctor::run()),

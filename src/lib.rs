@@ -19,6 +19,7 @@ mod launch;
 mod logging;
 mod policy;
 mod quic;
+mod stats;
 mod supervisor;
 mod sys;
 

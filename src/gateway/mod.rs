@@ -19,6 +19,7 @@ use clap::Args;
 use nix::{
     errno::Errno,
     sys::signal::{SigSet, Signal},
+    unistd::getpid,
 };
 
 use self::{proxy::ProxyVersion, relay::Relay};
@@ -28,6 +29,10 @@ use crate::{
     quic::{
         Quic, Settings,
         trust::{Trust, TrustError, TrustOptions},
+    },
+    stats::{
+        self,
+        report::{Identity, Kind},
     },
 };
 
@@ -125,6 +130,7 @@ pub(crate) fn run(
     settings: Settings,
     linger: Duration,
 ) -> Result<(), GatewayError> {
+    let state_dir = trust.state_dir.clone();
     let trust = Trust::load(trust)?;
     let mut end = SigSet::empty();
     end.add(Signal::SIGTERM);
@@ -136,6 +142,7 @@ pub(crate) fn run(
     let (quic, thread) = Quic::start(trust, settings, Arc::new(Arc::clone(&relay)))?;
     relay.set_network(Arc::clone(&quic));
     let address = listen(options.listen, &quic, &relay)?;
+    let serving = stats::serve(&quic, identity(), state_dir.as_deref());
     tracing::info!(%address, to = options.to, "gateway ready");
     let signal = end.wait()?;
     tracing::info!(%signal, "gateway ends");
@@ -143,8 +150,24 @@ pub(crate) fn run(
     if !quic.deliver(linger) {
         tracing::warn!("connections were open, which are ended now");
     }
+    drop(serving);
     quic.finish(thread);
     Ok(())
+}
+
+/// What `quicwrap stats` names this by.
+fn identity() -> Identity {
+    let pid = getpid().as_raw();
+    let words = std::env::args_os();
+    Identity {
+        kind: Kind::Gateway,
+        pid,
+        front_pid: pid,
+        supervisor_pid: pid,
+        command: words
+            .map(|word| word.to_string_lossy().into_owned())
+            .collect(),
+    }
 }
 
 /// One side over QUIC, the other over TCP; `--also-tcp` and `--fallback` hold as for a program.

@@ -209,7 +209,8 @@ impl Server {
         self.retired.load(Ordering::Acquire)
     }
 
-    fn links(&self) -> MutexGuard<'_, Vec<Arc<Link>>> {
+    /// The connections of its clients.
+    pub(super) fn links(&self) -> MutexGuard<'_, Vec<Arc<Link>>> {
         self.links.lock().unwrap_or_else(PoisonError::into_inner)
     }
 

@@ -34,6 +34,7 @@ mod reload;
 mod signals;
 mod signed;
 mod sockets;
+mod stats;
 mod status;
 mod stranger;
 mod talk;
