@@ -35,6 +35,7 @@ mod signals;
 mod signed;
 mod sockets;
 mod stats;
+mod stats_places;
 mod status;
 mod stranger;
 mod talk;
