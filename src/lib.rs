@@ -20,6 +20,7 @@ mod logging;
 mod network;
 mod policy;
 mod quic;
+mod stats;
 mod supervisor;
 mod sys;
 mod trust;

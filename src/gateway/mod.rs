@@ -19,6 +19,7 @@ use clap::Args;
 use nix::{
     errno::Errno,
     sys::signal::{SigSet, Signal},
+    unistd::getpid,
 };
 
 use self::{proxy::ProxyVersion, relay::Relay};
@@ -27,6 +28,10 @@ use crate::{
     launch,
     network::{Network, Settings},
     policy::{Carrier, Rules},
+    stats::{
+        self,
+        report::{Identity, Kind},
+    },
     trust::{Trust, TrustError, TrustOptions},
 };
 
@@ -131,6 +136,7 @@ pub(crate) fn run(
     settings: Settings,
     linger: Duration,
 ) -> Result<(), GatewayError> {
+    let state_dir = trust.state_dir.clone();
     let trust = Trust::load(trust)?;
     let mut end = SigSet::empty();
     end.add(Signal::SIGTERM);
@@ -143,6 +149,7 @@ pub(crate) fn run(
     let (network, thread) = Network::start(trust, settings, Arc::new(Arc::clone(&relay)))?;
     relay.set_network(Arc::clone(&network));
     let address = listen(options.listen, &network, &relay)?;
+    let serving = stats::serve(&network, identity(), state_dir.as_deref());
     tracing::info!(%address, to = options.to, "gateway ready");
     let signal = end.wait()?;
     tracing::info!(%signal, "gateway ends, once its connections have or --linger is over");
@@ -152,8 +159,24 @@ pub(crate) fn run(
     if !network.deliver(linger) {
         tracing::warn!("connections were open, which are ended now");
     }
+    drop(serving);
     network.finish(thread);
     Ok(())
+}
+
+/// What `quicwrap stats` names this by.
+fn identity() -> Identity {
+    let pid = getpid().as_raw();
+    let words = std::env::args_os();
+    Identity {
+        kind: Kind::Gateway,
+        pid,
+        front_pid: pid,
+        supervisor_pid: pid,
+        command: words
+            .map(|word| word.to_string_lossy().into_owned())
+            .collect(),
+    }
 }
 
 /// One side over QUIC, the other over TCP; `--also-tcp` and `--fallback` hold as for a program.

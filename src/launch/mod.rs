@@ -27,7 +27,7 @@ use nix::{
         socket::MsgFlags,
         wait::{WaitStatus, waitpid},
     },
-    unistd::{Pid, dup2_stderr, dup2_stdin, dup2_stdout, setsid},
+    unistd::{Pid, dup2_stderr, dup2_stdin, dup2_stdout, getpid, setsid},
 };
 use seccompiler::BpfProgram;
 
@@ -35,6 +35,10 @@ use crate::{
     cli::{FAILURE, Options, SettingsError},
     network::{Network, Settings},
     policy::TooMany,
+    stats::{
+        self,
+        report::{Identity, Kind},
+    },
     supervisor::{Front, Hooks, Supervisor, TargetStatus, filter, limits},
     sys::{
         fd::receive_with_fd,
@@ -75,6 +79,8 @@ pub(crate) enum LaunchError {
 /// the program starts.
 struct Plan<'a> {
     options: &'a Options,
+    /// The process that the caller has started.
+    front: Pid,
     settings: Settings,
     program: &'a [CString],
     filter: BpfProgram,
@@ -101,6 +107,7 @@ pub(crate) fn run(
     sigprocmask(SigmaskHow::SIG_BLOCK, Some(&SigSet::all()), Some(&mut mask))?;
     let plan = Plan {
         options,
+        front: getpid(),
         settings,
         program,
         filter,
@@ -169,6 +176,9 @@ fn serve(
     supervisor.set_transport(Arc::clone(&network) as _);
     ready.write_all(&[1])?;
     drop(ready);
+    // The program starts meanwhile.
+    let state_dir = plan.options.trust().state_dir;
+    let serving = stats::serve(&network, identity(plan, target), state_dir.as_deref());
     let front = Front {
         channel: Some(channel),
         target,
@@ -188,12 +198,27 @@ fn serve(
             tracing::warn!("a peer has not taken what the program sent it; given up");
         }
     }
+    drop(serving);
     network.finish(thread);
     // Only now may the caller start a successor: the ports are free.
     if let Some(farewell) = farewell {
         farewell.send();
     }
     Ok(0)
+}
+
+/// What `quicwrap stats` names this by.
+fn identity(plan: &Plan<'_>, target: Pid) -> Identity {
+    let words = plan.program.iter();
+    Identity {
+        kind: Kind::Program,
+        pid: target.as_raw(),
+        front_pid: plan.front.as_raw(),
+        supervisor_pid: getpid().as_raw(),
+        command: words
+            .map(|word| word.to_string_lossy().into_owned())
+            .collect(),
+    }
 }
 
 /// The target has ended before it was wrapped, and has said why: its status is the result.

@@ -14,6 +14,7 @@ pub(crate) mod port;
 pub(crate) mod read_buffer;
 pub(crate) mod route;
 pub(crate) mod shared;
+mod snapshot;
 mod tcp;
 
 use std::{

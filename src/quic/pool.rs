@@ -111,6 +111,16 @@ impl Pool {
         }
     }
 
+    /// All links that are in the pool.
+    pub(crate) fn links(&self) -> Vec<Arc<Link>> {
+        let slots = self.slots.lock().unwrap_or_else(PoisonError::into_inner);
+        let linked = |slot: &watch::Receiver<Dialled>| match &*slot.borrow() {
+            Some(Ok(link)) => Some(Arc::clone(link)),
+            _ => None,
+        };
+        slots.values().filter_map(linked).collect()
+    }
+
     /// Removes a link from the pool, unless another has taken its place.
     fn forget(&self, key: Key, link: &Arc<Link>) {
         let mut slots = self.slots.lock().unwrap_or_else(PoisonError::into_inner);

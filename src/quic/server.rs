@@ -208,7 +208,8 @@ impl Server {
         self.retired.load(Ordering::Acquire)
     }
 
-    fn links(&self) -> MutexGuard<'_, Vec<Arc<Link>>> {
+    /// The connections of its clients.
+    pub(crate) fn links(&self) -> MutexGuard<'_, Vec<Arc<Link>>> {
         self.links.lock().unwrap_or_else(PoisonError::into_inner)
     }
 

@@ -85,10 +85,7 @@ pub(crate) struct StateDir {
 impl StateDir {
     /// Finds the directory (`named`, else the default place) and makes it if it is not there.
     pub(crate) fn open(named: Option<&Path>) -> Result<Self, StateError> {
-        let path = match named {
-            Some(path) => path.to_owned(),
-            None => default_path()?,
-        };
+        let path = path(named)?;
         // The XDG base directory specification asks for mode 0700 on what is created on the way.
         DirBuilder::new()
             .recursive(true)
@@ -117,6 +114,14 @@ impl StateDir {
     pub(crate) fn file(&self, name: &str) -> PathBuf {
         self.path.join(name)
     }
+}
+
+/// Where the directory is: `named`, else the default place.
+///
+/// # Errors
+/// There is no home directory.
+pub(crate) fn path(named: Option<&Path>) -> Result<PathBuf, StateError> {
+    named.map_or_else(default_path, |path| Ok(path.to_owned()))
 }
 
 /// Refuses a file whose owner is somebody else or whose mode has one of the bits in `forbidden`.

@@ -76,9 +76,14 @@ fn a_small_demo() {
 fn a_demo_that_cannot_be() {
     wrapped_only!();
     let home = tempfile::tempdir().expect("a folder");
+    // What the outer one keeps is not the demonstration's.
+    let state = tempfile::tempdir().expect("a folder");
+    let state = state.path().to_str().expect("UTF-8");
     // Within quicwrap there is no second one.
     let words = [
         "--insecure",
+        "--state-dir",
+        state,
         "--",
         QUICWRAP,
         "demo",

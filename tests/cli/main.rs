@@ -34,6 +34,8 @@ mod reload;
 mod signals;
 mod signed;
 mod sockets;
+mod stats;
+mod stats_places;
 mod status;
 mod stranger;
 mod talk;

@@ -206,6 +206,10 @@ impl Wrapped {
                 command.env_remove(name);
             }
         }
+        // Their sockets for `quicwrap stats` lie in the state directory, which is the sandbox's.
+        if !self.env.iter().any(|(set, _)| set == "XDG_RUNTIME_DIR") {
+            command.env_remove("XDG_RUNTIME_DIR");
+        }
         // Nor must a configuration file, unless the test says which.
         let places = ["QUICWRAP_CONFIG", "XDG_CONFIG_HOME"];
         if !self
