@@ -11,7 +11,11 @@ use std::{
     time::{Duration, Instant},
 };
 
-use nix::sys::signal::{SigSet, Signal};
+use nix::sys::{
+    prctl,
+    signal::{SigSet, Signal},
+    wait::{WaitPidFlag, WaitStatus, waitpid},
+};
 
 use super::DemoError;
 
@@ -21,6 +25,35 @@ const PATIENCE: Duration = Duration::from_secs(30);
 const END: Duration = Duration::from_secs(10);
 /// This program, whatever has become of its file.
 const SELF: &str = "/proc/self/exe";
+
+/// The supervisors of programs that were ended: they write into the folder of the demonstration until
+/// they end as well. Dropping this waits for them.
+pub(super) struct Orphans(());
+
+impl Orphans {
+    /// Makes this process the parent of those that lose theirs.
+    pub(super) fn adopt() -> Self {
+        if let Err(error) = prctl::set_child_subreaper(true) {
+            tracing::debug!(%error, "the supervisors are not waited for");
+        }
+        Self(())
+    }
+}
+
+impl Drop for Orphans {
+    fn drop(&mut self) {
+        const INTERVAL: Duration = Duration::from_millis(5);
+        let deadline = Instant::now() + END;
+        while let Ok(status) = waitpid(None, Some(WaitPidFlag::WNOHANG)) {
+            if status == WaitStatus::StillAlive {
+                if Instant::now() > deadline {
+                    return;
+                }
+                thread::sleep(INTERVAL);
+            }
+        }
+    }
+}
 
 /// Which of the two processes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

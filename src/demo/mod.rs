@@ -19,7 +19,7 @@ use nix::sys::signal::Signal;
 
 use self::{
     bar::Bar,
-    children::{Events, Process},
+    children::{Events, Orphans, Process},
     report::Part,
     transfer::{Carrier, Load},
 };
@@ -146,6 +146,7 @@ fn demonstrate(options: &DemoOptions) -> Result<Result<String, String>, DemoErro
         .prefix("quicwrap-demo-")
         .tempdir()
         .map_err(DemoError::Folder)?;
+    let _orphans = Orphans::adopt();
     say(
         "quicwrap demo: an ordinary TCP server and client, each in a quicwrap of its own; the same on native TCP",
     );
