@@ -61,20 +61,20 @@ impl Drop for Serving {
 /// Answers what `quicwrap stats` asks, in the network's runtime. Without a place for the socket nobody
 /// can ask, and all else goes on.
 pub(crate) fn serve(
-    quic: &Arc<Network>,
+    network: &Arc<Network>,
     identity: Identity,
     state_dir: Option<&Path>,
 ) -> Option<Serving> {
     let started = Instant::now();
     place::places(state_dir).iter().find_map(|place| {
         let serving = bind(place).and_then(|(directory, name, listener)| {
-            let _runtime = quic.handle().enter();
+            let _runtime = network.handle().enter();
             let listener = UnixListener::from_std(listener)?;
-            let answering = answer_all(listener, Arc::clone(quic), identity.clone(), started);
+            let answering = answer_all(listener, Arc::clone(network), identity.clone(), started);
             Ok(Serving {
                 directory,
                 name,
-                task: quic.handle().spawn(answering).abort_handle(),
+                task: network.handle().spawn(answering).abort_handle(),
             })
         });
         let path = place.path();
@@ -134,11 +134,16 @@ fn give_name(new: &Path, path: &Path) -> io::Result<()> {
     }
 }
 
-async fn answer_all(listener: UnixListener, quic: Arc<Network>, who: Identity, started: Instant) {
+async fn answer_all(
+    listener: UnixListener,
+    network: Arc<Network>,
+    who: Identity,
+    started: Instant,
+) {
     loop {
         match listener.accept().await {
             Ok((stream, _)) => {
-                let answered = answer(stream, &quic, &who, started).await;
+                let answered = answer(stream, &network, &who, started).await;
                 tracing::debug!(?answered, "asked for statistics");
             }
             Err(error) => {
@@ -151,7 +156,7 @@ async fn answer_all(listener: UnixListener, quic: Arc<Network>, who: Identity, s
 
 async fn answer(
     mut stream: UnixStream,
-    quic: &Network,
+    network: &Network,
     who: &Identity,
     started: Instant,
 ) -> io::Result<()> {
@@ -159,7 +164,7 @@ async fn answer(
     if uid != 0 && uid != geteuid().as_raw() {
         return Err(io::ErrorKind::PermissionDenied.into());
     }
-    let instance = timeout(MAKING, gather(quic, who, started)).await??;
+    let instance = timeout(MAKING, gather(network, who, started)).await??;
     let text = serde_json::to_vec(&instance)?;
     timeout(READING, stream.write_all(&text)).await?
 }
@@ -167,11 +172,11 @@ async fn answer(
 /// Looks at all connections, some at a time. Their text is made at once, so that the whole is merely
 /// put together.
 async fn gather(
-    quic: &Network,
+    network: &Network,
     who: &Identity,
     started: Instant,
 ) -> serde_json::Result<Instance<Box<RawValue>, Box<RawValue>>> {
-    let snapshot = quic.snapshot();
+    let snapshot = network.snapshot();
     let mut totals = Totals::default();
     let quic_connections = texts(snapshot.quic(), |each| totals.add_quic(each)).await?;
     let tcp_connections = texts(snapshot.tcp(), |each| totals.add_tcp(each)).await?;

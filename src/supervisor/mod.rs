@@ -90,7 +90,7 @@ impl Supervisor {
     fn transport(&self) -> &dyn Transport {
         self.transport
             .get()
-            .expect("set_transport precedes the first call: launch.rs does both in order")
+            .expect("set_transport precedes the first call: launch/mod.rs does both in order")
             .as_ref()
     }
 

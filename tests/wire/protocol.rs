@@ -285,6 +285,7 @@ import errno, select, socket, sys
 listener = socket.create_server(('127.0.0.1', int(sys.argv[1])))
 print('listening')
 connection = listener.accept()[0]
+print('accepted')
 select.select([connection], [], [])
 print(errno.errorcode[connection.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)])
 ";
@@ -298,8 +299,11 @@ print(errno.errorcode[connection.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)]
     let kept = runtime.block_on(async {
         let connection = connect(&identity, port, ALPN).await.expect("a connection");
         let streams = open(&connection, PREFACE).await;
-        // Until the preface is there.
-        tokio::time::sleep(Duration::from_millis(300)).await;
+        // The runtime has to turn until the preface is there.
+        while !server.stdout().contains("accepted") {
+            assert!(!server.ended(), "{}", server.stderr());
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
         (connection, streams)
     });
     // The runtime stands still: nothing more is sent.

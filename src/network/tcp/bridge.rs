@@ -119,11 +119,14 @@ async fn up(flow: &Flow, remote: &Remote, events: &dyn Events) -> Ended {
                 let sent = tokio::select! {
                     biased;
                     sent = send(&remote.stream, chunk) => sent,
-                    // The peer does not read, and will not be asked to.
+                    // A reset either way: the peer may never read the rest.
                     () = remote.over.notified() => Ok(()),
                 };
                 if flow.cut_off.load(Ordering::Relaxed) {
                     return Ended::Aborted;
+                }
+                if let Some(&errno) = remote.failure.get() {
+                    return Ended::Reset(errno);
                 }
                 if let Err(error) = sent {
                     return remote.lost(&error, flow);
