@@ -50,12 +50,15 @@ pub(crate) fn udp_bound(port: u16) -> bool {
     local_ports("udp").any(|(p, _)| p == port)
 }
 
-/// (local port, state) of each socket in /proc/self/net/{table,table6}.
+/// (local port, state) of each socket in /proc/self/net/{table,table6}. The kernel writes them in pieces and can pass
+/// over a socket when others come and go between two, so that each table is read three times.
 fn local_ports(table: &str) -> impl Iterator<Item = (u16, String)> {
     let read = |name: String| {
         std::fs::read_to_string(format!("/proc/self/net/{name}")).unwrap_or_default()
     };
-    let text = read(table.to_owned()) + &read(format!("{table}6"));
+    let text: String = (0..3)
+        .map(|_| read(table.to_owned()) + &read(format!("{table}6")))
+        .collect();
     let rows: Vec<_> = text.lines().filter_map(parse_row).collect();
     rows.into_iter()
 }
