@@ -4,12 +4,14 @@
 //! connections goes back through its [`Events`].
 #![forbid(unsafe_code)]
 
+pub(crate) mod activity;
 mod bindings;
 mod connect;
 pub(crate) mod ending;
 mod fallback;
 pub(crate) mod flow;
 pub(crate) mod listeners;
+mod placement;
 pub(crate) mod port;
 pub(crate) mod read_buffer;
 pub(crate) mod route;
@@ -111,6 +113,7 @@ impl Network {
             settings,
             without_quic: WithoutQuic::default(),
             flows: Mutex::default(),
+            activity: Arc::default(),
             progress: Arc::default(),
         });
         let quic = Arc::new(Self {
@@ -119,6 +122,10 @@ impl Network {
             bindings: Arc::new(Mutex::new(bindings)),
             attempts: Arc::default(),
         });
+        let activity = &quic.shared.activity;
+        runtime.spawn(activity::stay_awake(Arc::clone(activity)));
+        let events = Arc::clone(&quic.shared.events);
+        runtime.spawn(placement::stay_near(Arc::clone(activity), events));
         let (stop, stopped) = oneshot::channel::<()>();
         let thread = thread::Builder::new()
             .name("quic".to_owned())
