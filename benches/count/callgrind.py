@@ -14,6 +14,9 @@ RECORD = re.compile(r"(\w+)=\((\d+)\)(?: (.*))?")
 # random as they are; outside.so takes the place of system calls that valgrind does not know.
 LEFT_OUT_FILES = ("jitterentropy",)
 LEFT_OUT_OBJECTS = ("outside.so",)
+UNSEEN = "unseen_system_call"  # a function of outside.so, whose system calls callgrind does not see
+# Not a system call but under valgrind, which hides the vDSO.
+NOT_A_SYSTEM_CALL = "clock_gettime"
 
 
 def costs(text):
@@ -28,6 +31,8 @@ def costs(text):
             kind = CURRENT.get(key) or CALLEES.get(key)
             if name is not None:
                 names[kind][number] = name
+            if key == "cfn":
+                callee = names[kind][number]
             if key in CURRENT:
                 current[kind] = names[kind][number]
             if key == "fn":
@@ -37,6 +42,8 @@ def costs(text):
             columns = [events.index("Ir"), events.index("sysCount")]
         elif line.startswith("calls="):
             inclusive = True  # the next line has what the callee cost
+            if callee == UNSEEN:
+                total[UNSEEN][1] += int(line.split()[0].partition("=")[2])
         elif line[:1] and line[0] in "0123456789+-*":
             values = line.split()[1:]
             for index, column in enumerate(columns):
@@ -44,6 +51,9 @@ def costs(text):
                 if not inclusive and column < len(values) and not (left_out and index == 0):
                     total[current["function"]][index] += int(values[column])
             inclusive = False
+    for function in total:
+        if function.startswith(NOT_A_SYSTEM_CALL):
+            total[function][1] = 0
     return {function: tuple(cost) for function, cost in total.items() if any(cost)}
 
 

@@ -30,7 +30,8 @@ import tempfile
 import time
 import tomllib
 
-import callgrind
+sys.dont_write_bytecode = True
+import callgrind  # noqa: E402, beside this file
 
 HERE = pathlib.Path(__file__).resolve().parent
 ROOT = HERE.parent.parent
@@ -42,6 +43,11 @@ HEAD = """\
 # system calls; of the system calls per megabyte none are kept, since they depend on how the processes take turns.
 # To renew, after a change that is meant to cost or to save, or a new compiler: make count UPDATE=1
 """
+
+# From this many bytes on glibc copies with `rep movsb`, of which callgrind counts every byte: an instruction a byte,
+# where cryptography takes 2.3. So copies of bulk data weigh about as they cost. It is glibc's own threshold for the
+# processor that valgrind shows, and is fixed lest another release of glibc choose another.
+ENVIRONMENT = {"GLIBC_TUNABLES": "glibc.cpu.x86_rep_movsb_threshold=8192"}
 
 
 class CountError(Exception):
@@ -107,7 +113,7 @@ class Bench:
 
     def command(self, role, arguments, counts):
         # An identity for each, made by the first run; no configuration of the user's.
-        wrap = [self.quicwrap, "--state-dir", str(self.folder / role), "--config", "/dev/null", "--log", "warn", "--"]
+        wrap = [self.quicwrap, "--state-dir", str(self.folder / role), "--config", "/dev/null", "--log", "error", "--"]
         under = [] if counts is None else [*self.valgrind, f"--callgrind-out-file={counts}/%p"]
         return [*under, *wrap, self.work, *map(str, arguments)]
 
@@ -115,7 +121,7 @@ class Bench:
     def started(self, role, arguments, counts=None, **options):
         """A wrapped program; ended by its pid if it has not ended when the block is left."""
         own = {name: value for name, value in os.environ.items() if not name.startswith("QUICWRAP_")}
-        own |= {"LD_PRELOAD": self.outside} if counts is not None else {}
+        own |= ENVIRONMENT | {"LD_PRELOAD": self.outside} if counts is not None else {}
         command = self.command(role, arguments, counts)
         process = subprocess.Popen(command, stdin=subprocess.DEVNULL, env=own, **options)
         try:
@@ -235,7 +241,8 @@ def compare(kept, now):
 
 
 def write_figures(now):
-    text = HEAD
+    compiler = subprocess.run([need("rustc", "rustc, or see rustup.rs"), "--version"], check=True, capture_output=True)
+    text = f"{HEAD}# Counted with {compiler.stdout.decode().strip()}.\n"
     for figure in FIGURES_KEPT:
         text += f"\n[{figure.name}] # {figure.what}\n"
         for kind, values in now[figure.name].items():
@@ -244,17 +251,17 @@ def write_figures(now):
 
 
 def profile(found, lines):
-    """What the first functions cost themselves, per unit, in the round with the median."""
+    """What functions cost themselves, per unit, in the round with the median; and which system calls are made."""
     for figure in FIGURES_KEPT:
         rounds = per_unit(figure, found)
-        middle = sorted(range(len(rounds)), key=lambda index: rounds[index])[len(rounds) // 2]
+        instructions, calls, middle = sorted((*cost, index) for index, cost in enumerate(rounds))[len(rounds) // 2]
         less, more = found[figure.less][middle], found[figure.more][middle]
-        unit = lambda name, c: (more.get(name, (0, 0))[c] - less.get(name, (0, 0))[c]) / figure.units
-        print(f"\n{figure.what}: {rounds[middle][0]:,.1f} instructions, {rounds[middle][1]:,.1f} system calls")
-        ordered = sorted(more, key=lambda name: (-unit(name, 0), -unit(name, 1)))
-        for name in ordered[:lines]:
-            calls = f"{unit(name, 1):8.2f}" if unit(name, 1) >= 0.005 else " " * 8
-            print(f"{unit(name, 0):14,.1f} {unit(name, 0) / rounds[middle][0]:6.1%} {calls}  {name}")
+        unit = lambda name, column: (more[name][column] - less.get(name, (0, 0))[column]) / figure.units
+        print(f"\n{figure.what}: {instructions:,.1f} instructions, {calls:,.1f} system calls")
+        for name in sorted(more, key=lambda name: -unit(name, 0))[:lines]:
+            print(f"{unit(name, 0):14,.1f} {unit(name, 0) / instructions:6.1%}  {name}")
+        made = [name for name in sorted(more, key=lambda name: -unit(name, 1)) if unit(name, 1) >= 0.05]
+        print("system calls: " + ", ".join(f"{name} {unit(name, 1):.1f}" for name in made))
 
 
 def main():
@@ -262,6 +269,7 @@ def main():
     parser.add_argument("--update", action="store_true", help="write the figures instead of comparing them")
     parser.add_argument("--rounds", type=int, default=3, help="rounds to take the median of (default 3)")
     parser.add_argument("--profile", type=int, default=0, metavar="N", help="print the N dearest functions of each")
+    parser.add_argument("--keep", metavar="FOLDER", help="keep callgrind's files there, for callgrind_annotate")
     parser.add_argument("--quicwrap", help="the binary to count (default: built here, --release)")
     arguments = parser.parse_args()
     # An end that is asked for ends the programs too.
@@ -270,13 +278,16 @@ def main():
         with tempfile.TemporaryDirectory(prefix="quicwrap-count-") as folder:
             bench = Bench(arguments.quicwrap or build(), pathlib.Path(folder))
             found = count(bench, arguments.rounds)
+            if arguments.keep:
+                shutil.copytree(folder, arguments.keep, ignore=shutil.ignore_patterns("client", "server"))
         now = measured(found)
         kept = tomllib.loads(FIGURES.read_text()) if FIGURES.exists() else {}
     except (CountError, OSError, subprocess.CalledProcessError, tomllib.TOMLDecodeError) as error:
         print(f"count: {error}", file=sys.stderr)
         return 1
     grown, fallen = compare(kept, now)
-    profile(found, arguments.profile) if arguments.profile else None
+    if arguments.profile:
+        profile(found, arguments.profile)
     if arguments.update:
         write_figures(now)
         return 0
