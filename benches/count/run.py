@@ -90,6 +90,11 @@ def need(program, package):
     return path
 
 
+def check_processor():
+    if "avx2" not in pathlib.Path("/proc/cpuinfo").read_text().split():
+        raise CountError("this processor has no AVX2: valgrind then shows another than for the figures that are kept")
+
+
 def build():
     """Builds quicwrap as users do, and returns its path."""
     cargo = os.environ.get("CARGO", "cargo")
@@ -275,6 +280,7 @@ def main():
     # An end that is asked for ends the programs too.
     signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
     try:
+        check_processor()
         with tempfile.TemporaryDirectory(prefix="quicwrap-count-") as folder:
             bench = Bench(arguments.quicwrap or build(), pathlib.Path(folder))
             # On one processor the processes take turns in the same way whatever else runs; on several, what one finds
