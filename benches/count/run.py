@@ -8,9 +8,9 @@ two runs of different size, so that start and end drop out, divided by the diffe
 rounds. callgrind counts what happens outside the kernel; system calls it counts as one each.
 
 What could differ between machines, and why it does not: all runs on one processor; valgrind shows the program a
-processor of its own (Haswell, if there is AVX2), so the C library and the cryptography choose the same code everywhere;
-the loopback's MTU is fixed; kernel buffers are forced to what quicwrap asks for (as root: net.core.rmem_max limits them otherwise). Other versions
-of rustc or of a dependency do change figures: renew them then.
+processor of its own (Haswell, if there is AVX2), so the C library and the cryptography choose the same code anywhere;
+the loopback's MTU is fixed; kernel buffers are forced to what quicwrap asks for (as root: net.core.rmem_max limits them
+otherwise). Other versions of rustc or of a dependency do change figures: renew them then.
 
 Needs: a Rust toolchain, a C compiler, valgrind (apt-get install gcc valgrind).
 """
