@@ -133,7 +133,7 @@ mod tests {
         let after = |waits: [bool; 3]| (0..100).fold(0, |sure, turn| judge(sure, waits[turn % 3]));
         assert!(after([true, true, true]) >= SURE);
         assert!(after([true, false, true]) < SURE);
-        assert_eq!(after([false, false, true]), 1);
+        assert!(after([false, false, true]) < SURE);
     }
 
     #[tokio::test]

@@ -261,6 +261,8 @@ impl Network {
         attempt: impl Future<Output = Option<B>> + Send + 'static,
     ) {
         let attempts = Arc::clone(&self.attempts);
+        // Boxed, so that its room is not kept as long as the connection.
+        let attempt = Box::pin(attempt);
         // Locked while the task is spawned, so that it cannot end before it is noted.
         let mut noted = self.attempts();
         let task = self.shared.handle.spawn(async move {
@@ -270,8 +272,8 @@ impl Network {
                 .unwrap_or_else(PoisonError::into_inner)
                 .remove(&id);
             if let Some(bridge) = established {
-                // A task of its own, or the room for the attempt would be kept as long as the connection.
-                tokio::spawn(bridge);
+                // In the same task, so that the preface leaves with the first bytes.
+                bridge.await;
             }
         });
         noted.insert(id, task.abort_handle());
