@@ -408,7 +408,7 @@ fn reserve_udp(request: &BindRequest) -> io::Result<(StdUdpSocket, SocketAddr)> 
 ///
 /// # Errors
 /// As bind(2).
-pub(crate) fn open(reserved: StdUdpSocket, request: &BindRequest) -> io::Result<StdUdpSocket> {
+fn open(reserved: StdUdpSocket, request: &BindRequest) -> io::Result<StdUdpSocket> {
     if reserved.peer_addr().is_err() {
         return Ok(reserved);
     }
@@ -419,6 +419,33 @@ pub(crate) fn open(reserved: StdUdpSocket, request: &BindRequest) -> io::Result<
     drop(reserved);
     socket.set_reuse_address(false)?;
     Ok(socket.into())
+}
+
+/// As [`open`], with as many sockets on the port as asked for. That others of this user could join them, with
+/// SO_REUSEPORT, gains those nothing: the kernel is told which socket to give a datagram to.
+///
+/// # Errors
+/// As bind(2).
+pub(crate) fn open_many(
+    reserved: StdUdpSocket,
+    request: &BindRequest,
+    count: usize,
+) -> io::Result<Vec<StdUdpSocket>> {
+    let first = open(reserved, request)?;
+    if count == 1 || request.reuse_port {
+        // Those who share the port get their part by the client's address, as with TCP.
+        return Ok(vec![first]);
+    }
+    // Only now: while the first was bound, nobody else's could be.
+    SockRef::from(&first).set_reuse_port(true)?;
+    let mut sockets = vec![first];
+    for _ in 1..count {
+        let socket = new_udp(request)?;
+        socket.set_reuse_port(true)?;
+        socket.bind(&request.address.into())?;
+        sockets.push(socket.into());
+    }
+    Ok(sockets)
 }
 
 fn new_udp(request: &BindRequest) -> io::Result<Socket> {

@@ -13,6 +13,7 @@ pub(crate) mod pool;
 pub(crate) mod preface;
 pub(crate) mod raw;
 pub(crate) mod server;
+mod steering;
 mod udp;
 
 use quinn::EndpointConfig;
