@@ -1,0 +1,88 @@
+//! The client: opens the streams, and adds up what arrived at either end.
+#![forbid(unsafe_code)]
+
+use std::{
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket},
+    path::Path,
+    sync::Arc,
+    time::Duration,
+};
+
+use quicwrap::bench;
+use quinn::{ClientConfig, Connection, crypto::rustls::QuicClientConfig};
+use rustls::{RootCertStore, pki_types::CertificateDer};
+use tokio::task::JoinSet;
+
+use crate::{
+    Amount, NAME, Order, Outcome,
+    order::{Arrived, Limit, empty, fill},
+};
+
+pub(crate) async fn run(peer: SocketAddr, certificate: &Path, amount: &Amount) -> Outcome<()> {
+    let any = match peer {
+        SocketAddr::V4(_) => IpAddr::V4(Ipv4Addr::UNSPECIFIED),
+        SocketAddr::V6(_) => IpAddr::V6(Ipv6Addr::UNSPECIFIED),
+    };
+    let endpoint = bench::endpoint(UdpSocket::bind((any, 0))?, None)?;
+    let connection = endpoint
+        .connect_with(config(certificate, peer)?, peer, NAME)?
+        .await?;
+    let limit = match amount.bytes {
+        Some(bytes) => Limit::Bytes(bytes),
+        None => Limit::After(Duration::try_from_secs_f64(amount.seconds)?),
+    };
+    let directions: &[bool] = match (amount.reverse, amount.both) {
+        (_, true) => &[false, true],
+        (reverse, _) => &[reverse],
+    };
+    let mut streams = JoinSet::new();
+    for &reverse in directions {
+        for _ in 0..amount.streams {
+            let (connection, order) = (connection.clone(), Order { reverse, limit });
+            streams.spawn(async move {
+                exchange(&connection, order)
+                    .await
+                    .map_err(|error| error.to_string())
+            });
+        }
+    }
+    let (mut bytes, mut time) = (0, 0.0_f64);
+    while let Some(arrived) = streams.join_next().await {
+        let arrived = arrived??;
+        bytes += arrived.bytes;
+        time = time.max(arrived.time.as_secs_f64());
+    }
+    connection.close(0_u8.into(), b"");
+    endpoint.wait_idle().await;
+    println!("{}", serde_json::json!({"bytes": bytes, "seconds": time}));
+    Ok(())
+}
+
+fn config(certificate: &Path, peer: SocketAddr) -> Outcome<ClientConfig> {
+    let mut roots = RootCertStore::empty();
+    roots.add(CertificateDer::from(std::fs::read(certificate)?))?;
+    let tls = rustls::ClientConfig::builder_with_provider(Arc::new(bench::provider()))
+        .with_protocol_versions(&[&rustls::version::TLS13])?
+        .with_root_certificates(roots)
+        .with_no_client_auth();
+    let mut config = ClientConfig::new(Arc::new(QuicClientConfig::try_from(tls)?));
+    config.transport_config(bench::transport(peer));
+    Ok(config)
+}
+
+async fn exchange(connection: &Connection, order: Order) -> Outcome<Arrived> {
+    let (mut send, mut recv) = connection.open_bi().await?;
+    send.write_all(&order.encode()).await?;
+    if order.reverse {
+        return empty(&mut recv).await;
+    }
+    fill(&mut send, order.limit).await?;
+    let mut report = [0; 16];
+    recv.read_exact(&mut report).await?;
+    let [bytes, time] =
+        [&report[..8], &report[8..]].map(|half| half.try_into().unwrap_or_default());
+    Ok(Arrived {
+        bytes: u64::from_be_bytes(bytes),
+        time: Duration::try_from_secs_f64(f64::from_be_bytes(time))?,
+    })
+}
