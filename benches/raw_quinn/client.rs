@@ -5,7 +5,7 @@ use std::{
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket},
     path::Path,
     sync::Arc,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use quicwrap::bench;
@@ -35,27 +35,49 @@ pub(crate) async fn run(peer: SocketAddr, certificate: &Path, amount: &Amount) -
         (_, true) => &[false, true],
         (reverse, _) => &[reverse],
     };
-    let mut streams = JoinSet::new();
-    for &reverse in directions {
-        for _ in 0..amount.streams {
-            let (connection, order) = (connection.clone(), Order { reverse, limit });
-            streams.spawn(async move {
-                exchange(&connection, order)
-                    .await
-                    .map_err(|error| error.to_string())
-            });
-        }
-    }
-    let (mut bytes, mut time) = (0, 0.0_f64);
-    while let Some(arrived) = streams.join_next().await {
-        let arrived = arrived??;
+    let (mut bytes, mut seconds) = (0, 0.0_f64);
+    let mut sets: Vec<_> = directions
+        .iter()
+        .map(|&reverse| start(&connection, Order { reverse, limit }, amount.streams))
+        .collect();
+    for set in &mut sets {
+        let arrived = all(set).await?;
         bytes += arrived.bytes;
-        time = time.max(arrived.time.as_secs_f64());
+        seconds = seconds.max((arrived.last - arrived.first).as_secs_f64());
     }
     connection.close(0_u8.into(), b"");
     endpoint.wait_idle().await;
-    println!("{}", serde_json::json!({"bytes": bytes, "seconds": time}));
+    println!(
+        "{}",
+        serde_json::json!({"bytes": bytes, "seconds": seconds})
+    );
     Ok(())
+}
+
+/// Streams of one direction.
+type Set = JoinSet<Result<Arrived, String>>;
+
+fn start(connection: &Connection, order: Order, streams: usize) -> Set {
+    let begin = Instant::now();
+    let mut set = JoinSet::new();
+    for _ in 0..streams {
+        let connection = connection.clone();
+        set.spawn(async move {
+            exchange(&connection, order, begin)
+                .await
+                .map_err(|error| error.to_string())
+        });
+    }
+    set
+}
+
+async fn all(set: &mut Set) -> Outcome<Arrived> {
+    let mut sum: Option<Arrived> = None;
+    while let Some(arrived) = set.join_next().await {
+        let arrived = arrived??;
+        sum = Some(sum.map_or(arrived, |sum| sum.with(arrived)));
+    }
+    sum.ok_or_else(|| "no stream was asked for".into())
 }
 
 fn config(certificate: &Path, peer: SocketAddr) -> Outcome<ClientConfig> {
@@ -70,19 +92,14 @@ fn config(certificate: &Path, peer: SocketAddr) -> Outcome<ClientConfig> {
     Ok(config)
 }
 
-async fn exchange(connection: &Connection, order: Order) -> Outcome<Arrived> {
+async fn exchange(connection: &Connection, order: Order, begin: Instant) -> Outcome<Arrived> {
     let (mut send, mut recv) = connection.open_bi().await?;
     send.write_all(&order.encode()).await?;
     if order.reverse {
-        return empty(&mut recv).await;
+        return empty(&mut recv, begin).await;
     }
-    fill(&mut send, order.limit).await?;
-    let mut report = [0; 16];
+    fill(&mut send, order.limit, begin).await?;
+    let mut report = [0; Arrived::LENGTH];
     recv.read_exact(&mut report).await?;
-    let [bytes, time] =
-        [&report[..8], &report[8..]].map(|half| half.try_into().unwrap_or_default());
-    Ok(Arrived {
-        bytes: u64::from_be_bytes(bytes),
-        time: Duration::try_from_secs_f64(f64::from_be_bytes(time))?,
-    })
+    Ok(Arrived::decode(report))
 }

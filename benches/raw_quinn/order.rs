@@ -5,7 +5,6 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use quinn::{RecvStream, SendStream};
-use tokio::time::Instant as Clock;
 
 use crate::{Outcome, PIECE};
 
@@ -54,21 +53,63 @@ impl Order {
     }
 }
 
-/// What arrived on a stream.
+/// What arrived, and when the first and the last was waited for, counted from the connection's begin. Streams begin
+/// and end at different times: what all of them carried, they carried between the first and the last.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Arrived {
     pub(crate) bytes: u64,
-    pub(crate) time: Duration,
+    pub(crate) first: Duration,
+    pub(crate) last: Duration,
 }
 
-/// Fills a stream and ends it. The bytes are the same each time, and not copied before quinn does.
-pub(crate) async fn fill(stream: &mut SendStream, limit: Limit) -> Outcome<()> {
+impl Arrived {
+    /// Length on the wire.
+    pub(crate) const LENGTH: usize = 24;
+
+    pub(crate) fn encode(self) -> [u8; Self::LENGTH] {
+        let nanos = |time: Duration| u64::try_from(time.as_nanos()).unwrap_or(u64::MAX);
+        let mut report = [0; Self::LENGTH];
+        for (place, value) in
+            report
+                .chunks_exact_mut(8)
+                .zip([self.bytes, nanos(self.first), nanos(self.last)])
+        {
+            place.copy_from_slice(&value.to_be_bytes());
+        }
+        report
+    }
+
+    pub(crate) fn decode(report: [u8; Self::LENGTH]) -> Self {
+        let mut values = report.chunks_exact(8).map(|value| {
+            value
+                .iter()
+                .fold(0, |sum, &byte| sum << 8 | u64::from(byte))
+        });
+        let mut next = || values.next().unwrap_or_default();
+        Self {
+            bytes: next(),
+            first: Duration::from_nanos(next()),
+            last: Duration::from_nanos(next()),
+        }
+    }
+
+    /// What arrived on both.
+    pub(crate) fn with(self, other: Self) -> Self {
+        Self {
+            bytes: self.bytes + other.bytes,
+            first: self.first.min(other.first),
+            last: self.last.max(other.last),
+        }
+    }
+}
+
+/// Fills a stream and ends it; a time limit counts from `begin`, since streams get their turn late among many. The bytes are the same each time, and not copied before quinn does.
+pub(crate) async fn fill(stream: &mut SendStream, limit: Limit, begin: Instant) -> Outcome<()> {
     static CONTENT: [u8; PIECE] = [0x5a; PIECE];
     let content = Bytes::from_static(&CONTENT);
     match limit {
         Limit::After(time) => {
-            let end = Clock::now() + time;
-            while Clock::now() < end {
+            while begin.elapsed() < time {
                 stream.write_chunk(content.clone()).await?;
             }
         }
@@ -84,9 +125,9 @@ pub(crate) async fn fill(stream: &mut SendStream, limit: Limit) -> Outcome<()> {
     Ok(())
 }
 
-/// Empties a stream. The time runs from now to its end.
-pub(crate) async fn empty(stream: &mut RecvStream) -> Outcome<Arrived> {
-    let begin = Instant::now();
+/// Empties a stream.
+pub(crate) async fn empty(stream: &mut RecvStream, begin: Instant) -> Outcome<Arrived> {
+    let first = begin.elapsed();
     let mut pieces = vec![Bytes::new(); 32];
     let mut bytes = 0;
     while let Some(count) = stream.read_chunks(&mut pieces).await? {
@@ -94,6 +135,6 @@ pub(crate) async fn empty(stream: &mut RecvStream) -> Outcome<Arrived> {
             bytes += std::mem::take(piece).len() as u64;
         }
     }
-    let time = begin.elapsed();
-    Ok(Arrived { bytes, time })
+    let last = begin.elapsed();
+    Ok(Arrived { bytes, first, last })
 }

@@ -5,6 +5,7 @@ use std::{
     net::{SocketAddr, UdpSocket},
     path::Path,
     sync::Arc,
+    time::Instant,
 };
 
 use quicwrap::bench;
@@ -13,7 +14,7 @@ use rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
 
 use crate::{
     NAME, Order, Outcome,
-    order::{Arrived, empty, fill},
+    order::{empty, fill},
 };
 
 pub(crate) async fn run(address: SocketAddr, certificate: &Path) -> Outcome<()> {
@@ -46,10 +47,11 @@ fn config(certificate: &Path) -> Outcome<ServerConfig> {
 async fn serve(incoming: Incoming, mut config: ServerConfig) -> Outcome<()> {
     config.transport_config(bench::transport(incoming.remote_address()));
     let connection = incoming.accept_with(Arc::new(config))?.await?;
+    let begin = Instant::now();
     // Ends with an error when the client has closed the connection, as it does in order.
     while let Ok((send, recv)) = connection.accept_bi().await {
         tokio::spawn(async move {
-            if let Err(error) = carry_out(send, recv).await {
+            if let Err(error) = carry_out(send, recv, begin).await {
                 eprintln!("raw_quinn server: {error}");
             }
         });
@@ -57,16 +59,15 @@ async fn serve(incoming: Incoming, mut config: ServerConfig) -> Outcome<()> {
     Ok(())
 }
 
-async fn carry_out(mut send: SendStream, mut recv: RecvStream) -> Outcome<()> {
+async fn carry_out(mut send: SendStream, mut recv: RecvStream, begin: Instant) -> Outcome<()> {
     let mut order = [0; Order::LENGTH];
     recv.read_exact(&mut order).await?;
     let order = Order::decode(order);
     if order.reverse {
-        return fill(&mut send, order.limit).await;
+        return fill(&mut send, order.limit, begin).await;
     }
-    let Arrived { bytes, time } = empty(&mut recv).await?;
-    send.write_all(&bytes.to_be_bytes()).await?;
-    send.write_all(&time.as_secs_f64().to_be_bytes()).await?;
+    let arrived = empty(&mut recv, begin).await?;
+    send.write_all(&arrived.encode()).await?;
     send.finish()?;
     Ok(())
 }
