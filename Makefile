@@ -2,7 +2,8 @@
 # make test     installs what the tests need (Debian packages; root or sudo) and runs everything
 # make fuzz     FUZZ_SECONDS=3600: each fuzz target for that long, keeping what it finds in fuzz/corpus
 # make suites   runs test suites of others natively and wrapped, and writes docs/compatibility.md (half an hour)
-# make bench    measures, and writes the figures into docs/performance.md
+# make bench    installs what it needs, measures, and writes tables and plots into docs/performance.md (20 minutes; root)
+# make bench-quick  the same in 3 minutes, and prints only; BENCH='--only bulk' for some measures alone
 # make install  PREFIX=/usr/local DESTDIR=
 
 CARGO ?= cargo
@@ -13,7 +14,7 @@ MANDIR ?= $(PREFIX)/share/man
 DOCDIR ?= $(PREFIX)/share/doc/quicwrap
 TARGET_DIR = $(or $(CARGO_TARGET_DIR),target)
 
-.PHONY: all check format clippy unsafe man test fuzz suites bench install clean
+.PHONY: all check format clippy unsafe man test fuzz suites bench bench-quick install clean
 
 all:
 	$(CARGO) build --release --locked
@@ -56,13 +57,18 @@ suites:
 	python3 tests/suites/run.py
 
 bench:
-	python3 benches/run.py
+	sh benches/install-packages.sh
+	PYTHONPATH=benches python3 -B -m bench $(BENCH)
+
+bench-quick:
+	sh benches/install-packages.sh
+	PYTHONPATH=benches python3 -B -m bench --quick $(BENCH)
 
 install: all
 	install -D -m 755 $(TARGET_DIR)/release/quicwrap $(DESTDIR)$(BINDIR)/quicwrap
 	install -D -m 644 man/quicwrap.1 $(DESTDIR)$(MANDIR)/man1/quicwrap.1
 	install -d $(DESTDIR)$(DOCDIR)
-	install -m 644 README.md ARCHITECTURE.md CHANGELOG.md LICENSE-MIT LICENSE-APACHE docs/*.md $(DESTDIR)$(DOCDIR)
+	install -m 644 README.md ARCHITECTURE.md CHANGELOG.md LICENSE-MIT LICENSE-APACHE docs/*.md docs/*.png $(DESTDIR)$(DOCDIR)
 
 clean:
 	$(CARGO) clean

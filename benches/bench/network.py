@@ -30,8 +30,8 @@ def loopback():
 def _rule(device):
     """One packet in a hundred is lost on its way in; not on loopback, which stunnel uses beside the veth pair."""
     return (
-        "table inet bench { chain input { type filter hook input priority 0; "
-        f'iifname "{device}" numgen random mod 100 < 1 drop; }} }}'
+        "table inet bench {\nchain input {\ntype filter hook input priority 0\n"
+        f'iifname "{device}" numgen random mod 100 < 1 drop\n}}\n}}'
     )
 
 
@@ -58,10 +58,11 @@ def veth(mtu, loss=False):
                 # As on a wire each packet is lost by itself, and not a batch of 64 KiB that offloading would make.
                 run("-n", space, "link", "set", end, "gso_max_segs", "1")
                 output_of(step, [*inside, need("nft"), _rule(end)])
-                cubic = "echo cubic > /proc/sys/net/ipv4/tcp_congestion_control"
-                output_of(step, [*inside, "sh", "-c", cubic])
             run("-n", space, "link", "set", "lo", "up")
             run("-n", space, "link", "set", end, "up")
+            if loss:
+                # What quicwrap uses, whatever is the host's default for TCP.
+                run("-n", space, "route", "replace", "10.77.0.0/24", "dev", end, "congctl", "cubic")
         yield Place(
             step + (", 1 % loss" if loss else ""),
             addresses["server"],

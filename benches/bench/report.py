@@ -27,11 +27,12 @@ def tables(results):
     return "\n\n".join(f"### {title}\n\n" + _table(*table) for title, table in parts if table[1])
 
 
+WORDS = {"what", "way", "target", "unit", ""}  # columns that hold no figures
+
+
 def _table(head, rows):
-    """Of the columns, the first two and those named '' hold words."""
-    line = lambda cells: "| " + " | ".join(cells) + " |"
-    align = "|" + "|".join("---" if index < 2 and head[1] == "way" or index == 0 or not name else "--:" for index, name in enumerate(head)) + "|"
-    return "\n".join([line(head), align, *map(line, rows)])
+    align = ["---" if name in WORDS else "--:" for name in head]
+    return "\n".join(f"| {' | '.join(cells)} |" for cells in [head, align, *rows])
 
 
 def shown(figure):

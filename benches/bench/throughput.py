@@ -74,7 +74,10 @@ def _metered(path, step, command, seconds):
     meter = Meter(path)
     with path.start(step, command) as client:
         printed = client.result(seconds, lambda: meter.look(client), SAMPLING)
-    return json.loads(printed), meter
+        report = json.loads(printed)
+        if isinstance(report, dict) and "error" in report:
+            raise client.error(report["error"])
+    return report, meter
 
 
 @contextlib.contextmanager

@@ -5,7 +5,7 @@ import os
 import pathlib
 
 TICK = 1 / os.sysconf("SC_CLK_TCK")  # seconds
-SAMPLING = 0.05  # seconds between samples of a process that may end at any time
+SAMPLING = 0.1  # seconds between samples of a process that may end at any time
 
 
 def cpu(pid):
