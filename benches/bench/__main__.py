@@ -50,10 +50,11 @@ def measure(setup, wanted):
         if not wanted.intersection(names):
             continue
         begin = time.monotonic()
-        with group(setup, results, wanted) as steps:
+        with results.watch(), group(setup, results, wanted) as steps:
             for _ in range(setup.amounts.runs):
                 for step in steps:
-                    step()
+                    with results.watch():
+                        step()
         taken = time.monotonic() - begin
         print(f"{', '.join(name for name in names if name in wanted)}: {taken:.0f} s", file=sys.stderr)
     return results
@@ -71,6 +72,7 @@ def run(given, folder):
     print(f"{machine}\n\n{tables}")
     if not (given.quick or given.only or given.no_page):
         page.write(machine, tables, plots.draw(results, page.PAGE.parent))
+    return 1 if results.failures else 0
 
 
 def main():
@@ -79,13 +81,12 @@ def main():
     processes.adopt()
     try:
         with tempfile.TemporaryDirectory(prefix="quicwrap-bench-") as folder:
-            run(given, pathlib.Path(folder))
+            return run(given, pathlib.Path(folder))
     except (BenchError, OSError, subprocess.SubprocessError) as error:
         print(f"bench: {error}", file=sys.stderr)
         return 1
     finally:
         processes.end_all(processes.descendants(os.getpid()))
-    return 0
 
 
 if __name__ == "__main__":

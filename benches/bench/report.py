@@ -24,7 +24,11 @@ def tables(results):
         ("10,000 idle connections", _plain(results, catalogue.IDLE, with_native=False)),
         ("Targets", _targets(results)),
     ]
-    return "\n\n".join(f"### {title}\n\n" + _table(*table) for title, table in parts if table[1])
+    texts = [f"### {title}\n\n" + _table(*table) for title, table in parts if table[1]]
+    if results.failures:
+        causes = "\n".join(f"    {line}" for error in results.failures for line in error.splitlines())
+        texts.append(f"### Failures\n\nThese steps failed, and are not in the tables:\n\n{causes}")
+    return "\n\n".join(texts)
 
 
 WORDS = {"what", "way", "target", "unit", ""}  # columns that hold no figures

@@ -6,7 +6,7 @@ import dataclasses
 from .network import LOOPBACK_ADDRESS, free_port, wait_for_port
 from .processes import Process, children, descendants, need, output_of
 
-NATIVE, WRAPPED, STUNNEL, RAW = "native TCP", "quicwrap", "stunnel4", "raw_quinn"
+WAYS = NATIVE, WRAPPED, STUNNEL, RAW = "native TCP", "quicwrap", "stunnel4", "raw_quinn"
 
 
 @dataclasses.dataclass
