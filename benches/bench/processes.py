@@ -97,15 +97,20 @@ class Process:
 
     def error(self, cause):
         """An error that names the step, the command and what it said."""
+        return BenchError(f"{self.step}: {' '.join(self.command)}\n  {cause}; it {self.state()}")
+
+    def state(self):
+        """Whether it runs, and what it said."""
+        status = self.process.poll()
         said = _content(self.errors).strip() or _content(self.output).strip() or "nothing"
-        return BenchError(f"{self.step}: {' '.join(self.command)}\n  {cause}; it said: {said[-2000:]}")
+        return f"{'runs' if status is None else f'has ended with status {status}'}, and said: {said[-1000:]}"
 
     def wait_until(self, condition, what, seconds=PATIENCE):
         """Waits for a condition that this process brings about."""
 
         def met_or_dead():
             if self.process.poll() is not None:
-                raise self.error(f"ended with status {self.process.returncode} before {what}")
+                raise self.error(f"ended before {what}")
             return condition()
 
         try:
@@ -113,8 +118,9 @@ class Process:
         except BenchError as error:
             raise error if self.process.returncode is not None else self.error(str(error)) from None
 
-    def result(self, seconds=0, meanwhile=lambda: None, pause=PAUSE):
-        """Waits for its end, and returns what it printed. `seconds` is how long it takes by itself."""
+    def result(self, seconds=0, meanwhile=lambda: None, pause=PATIENCE):
+        """Waits for its end, and returns what it printed. `seconds` is how long it takes by itself; `meanwhile` is
+        called at the beginning and after each `pause`."""
         deadline = time.monotonic() + seconds + PATIENCE
         meanwhile()
         while not select.select([self.handle], [], [], pause)[0]:
@@ -123,7 +129,7 @@ class Process:
                 raise self.error(f"did not end within {seconds + PATIENCE} s")
         self.process.wait()
         if self.process.returncode != 0:
-            raise self.error(f"status {self.process.returncode}")
+            raise self.error("failed")
         return self.printed()
 
 

@@ -4,7 +4,7 @@ import contextlib
 import dataclasses
 
 from .network import LOOPBACK_ADDRESS, free_port, wait_for_port
-from .processes import Process, children, descendants, need, output_of
+from .processes import BenchError, Process, children, descendants, need, output_of
 
 WAYS = NATIVE, WRAPPED, STUNNEL, RAW = "native TCP", "quicwrap", "stunnel4", "raw_quinn"
 
@@ -26,8 +26,15 @@ class Path:
 
     def output_of(self, step, command, seconds=0):
         """What a client of this path prints."""
-        with self.start(step, command) as client:
-            return client.result(seconds)
+        return self.result(self.start(step, command), seconds)
+
+    def result(self, client, seconds, **meanwhile):
+        """What a started client prints; if that fails it may be for the server."""
+        with client:
+            try:
+                return client.result(seconds, **meanwhile)
+            except BenchError as error:
+                raise BenchError(f"{error}\n  its server {self.server.state()}") from None
 
     def running(self):
         """Pids of what runs before a client does."""
