@@ -103,7 +103,8 @@ impl Arrived {
     }
 }
 
-/// Fills a stream and ends it; a time limit counts from `begin`, since streams get their turn late among many. The bytes are the same each time, and not copied before quinn does.
+/// Fills a stream and ends it; a time limit counts from `begin`, since streams get their turn late
+/// among many. The bytes are the same each time, and not copied before quinn does.
 pub(crate) async fn fill(stream: &mut SendStream, limit: Limit, begin: Instant) -> Outcome<()> {
     static CONTENT: [u8; PIECE] = [0x5a; PIECE];
     let content = Bytes::from_static(&CONTENT);
