@@ -68,7 +68,8 @@ install: all
 	install -D -m 755 $(TARGET_DIR)/release/quicwrap $(DESTDIR)$(BINDIR)/quicwrap
 	install -D -m 644 man/quicwrap.1 $(DESTDIR)$(MANDIR)/man1/quicwrap.1
 	install -d $(DESTDIR)$(DOCDIR)
-	install -m 644 README.md ARCHITECTURE.md CHANGELOG.md LICENSE-MIT LICENSE-APACHE docs/*.md docs/*.png $(DESTDIR)$(DOCDIR)
+	install -m 644 README.md ARCHITECTURE.md CHANGELOG.md LICENSE-MIT LICENSE-APACHE docs/*.md $(wildcard docs/*.png) \
+	    $(DESTDIR)$(DOCDIR)
 
 clean:
 	$(CARGO) clean
