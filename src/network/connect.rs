@@ -59,7 +59,8 @@ pub(crate) async fn by_quic(
     let attempt = async {
         let dialled = dial(&shared, key, local);
         let dialled = if shared.settings.fall_back {
-            fallback::race(dialled, key.peer, local, &shared).await?
+            // Boxed, as what else is rare and large: every attempt would be moved about at that size.
+            Box::pin(fallback::race(dialled, key.peer, local, &shared)).await?
         } else {
             dialled.await?
         };
@@ -113,7 +114,7 @@ async fn dial(shared: &Arc<Shared>, key: Key, local: SocketAddr) -> Result<Diall
     let (share, local) = match shared.settings.wire {
         Wire::Quicwrap => (shared.pool.share(key).await?, local),
         Wire::Raw => {
-            let (link, local) = shared.pool.dial_alone(key, local).await?;
+            let (link, local) = Box::pin(shared.pool.dial_alone(key, local)).await?;
             (link.share().ok_or(Errno::ECONNREFUSED)?, local)
         }
     };

@@ -35,7 +35,9 @@ use crate::{
 };
 
 /// Received pieces handed to the program in one system call; each is at most a datagram.
-pub(crate) const PIECES: usize = 64;
+const PIECES: usize = 64;
+/// Room for them while few come, as on most connections.
+const FEW_PIECES: usize = 4;
 /// Room for what is thrown away.
 const SINK: usize = 4 << 10;
 
@@ -293,6 +295,33 @@ impl Flow {
         let used = &slices[..pieces.len().min(PIECES)];
         let flags = MsgFlags::MSG_DONTWAIT | MsgFlags::MSG_NOSIGNAL;
         sendmsg::<()>(self.end.as_raw_fd(), used, &[], flags, None)
+    }
+}
+
+/// Room for received pieces: little at first, more while all of it is used.
+#[derive(Debug)]
+pub(crate) struct Pieces(Vec<Bytes>);
+
+impl Default for Pieces {
+    fn default() -> Self {
+        Self(vec![Bytes::new(); FEW_PIECES])
+    }
+}
+
+impl Pieces {
+    /// The room.
+    pub(crate) fn room(&mut self) -> &mut [Bytes] {
+        &mut self.0
+    }
+
+    /// Makes it fit what has come at a time: so many pieces, which have been taken out.
+    pub(crate) fn fit(&mut self, count: usize) {
+        let room = self.0.len();
+        if count == room {
+            self.0.resize((4 * room).min(PIECES), Bytes::new());
+        } else if count < room / 4 {
+            self.0 = vec![Bytes::new(); FEW_PIECES];
+        }
     }
 }
 

@@ -263,7 +263,8 @@ impl Network {
                 .unwrap_or_else(PoisonError::into_inner)
                 .remove(&id);
             if let Some(bridge) = established {
-                bridge.await;
+                // A task of its own, or the room for the attempt would be kept as long as the connection.
+                tokio::spawn(bridge);
             }
         });
         noted.insert(id, task.abort_handle());

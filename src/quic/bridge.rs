@@ -27,7 +27,7 @@ use super::{code, raw::Wire};
 use crate::emul::transport::{Closing, Events};
 use crate::network::{
     ending::{self, Ended, Patience},
-    flow::{Flow, PIECES, Written},
+    flow::{Flow, Pieces, Written},
     read_buffer::ReadBuffer,
 };
 
@@ -232,7 +232,7 @@ async fn stopped_by_peer(
 
 /// From the peer to the program.
 async fn down(flow: &Flow, recv: &mut RecvStream, events: &dyn Events) -> Ended {
-    let mut pieces: [Bytes; PIECES] = std::array::from_fn(|_| Bytes::new());
+    let mut pieces = Pieces::default();
     let mut patience = Patience::WhileOpen;
     loop {
         if flow.is_reset() {
@@ -240,7 +240,7 @@ async fn down(flow: &Flow, recv: &mut RecvStream, events: &dyn Events) -> Ended 
         }
         let read = tokio::select! {
             biased;
-            read = recv.read_chunks(&mut pieces) => read,
+            read = recv.read_chunks(pieces.room()) => read,
             () = flow.hurry.notified() => continue,
             () = patience.ends(flow) => match (flow.closing(events), &patience) {
                 (Closing::Unknown, Patience::WhileOpen) => {
@@ -252,9 +252,12 @@ async fn down(flow: &Flow, recv: &mut RecvStream, events: &dyn Events) -> Ended 
         };
         match read {
             Ok(Some(count)) => {
-                let bytes: usize = pieces[..count].iter().map(Bytes::len).sum();
+                let read = &mut pieces.room()[..count];
+                let bytes: usize = read.iter().map(Bytes::len).sum();
                 flow.received.fetch_add(bytes as u64, Ordering::Relaxed);
-                match flow.write_all(&mut pieces[..count]).await {
+                let written = flow.write_all(read).await;
+                pieces.fit(count);
+                match written {
                     Written::Reset => return Ended::Reset(Errno::ECONNRESET),
                     Written::Refused if flow.is_hung_up() => return refuse(flow, recv, events),
                     Written::Done | Written::Refused => {}
