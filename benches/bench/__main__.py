@@ -67,6 +67,8 @@ def run(given, folder):
     if given.wanted.intersection(catalogue.IDLE):
         allow_many_files(2 * amounts.idle)
     setup = Setup(amounts, folder, given.quicwrap)
+    if given.wanted.intersection(catalogue.THROUGHPUT):
+        setup.build_raw_quinn()
     results = measure(setup, given.wanted)
     machine, tables = report.machine(), report.tables(results)
     print(f"{machine}\n\n{tables}")

@@ -87,6 +87,9 @@ class Process:
         self.output.close()
         self.errors.close()
 
+    def has_ended(self):
+        return self.process.poll() is not None
+
     def printed(self):
         """What it has printed so far."""
         return _content(self.output)

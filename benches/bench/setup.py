@@ -42,13 +42,11 @@ class Setup:
         self.wrap = [self.quicwrap, "--state-dir", str(folder / "state"), "--"]
         self.raw_certificate = folder / "raw_quinn.der"
         self.stunnel_key, self.stunnel_certificate = folder / "stunnel.key", folder / "stunnel.crt"
-        self._raw_quinn = None
+        self.raw_quinn = None
 
-    @property
-    def raw_quinn(self):
-        """Built when it is first asked for."""
-        self._raw_quinn = self._raw_quinn or _built("--bench", "raw_quinn")
-        return self._raw_quinn
+    def build_raw_quinn(self):
+        """To be called before throughput is measured."""
+        self.raw_quinn = _built("--bench", "raw_quinn")
 
     def program(self, name):
         """The path of a program of benches/c, compiled when it is first asked for."""

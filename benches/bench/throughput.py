@@ -74,11 +74,12 @@ def _transfer(setup, path, iperf3, raw):
     arrived = sum(each["bytes"] for each in sums)
     if not arrived:  # which iperf3 does not call a failure
         cause = report.get("error", "nothing arrived")
-        raise BenchError(f"{step}, {path.way}: {cause}\n  its server {path.server.state()}")
+        raise BenchError(f"{step}, {path.way}: {cause}\n  its server {path.server.process.state()}")
     return arrived, max(each["seconds"] for each in sums), meter
 
 
 def _metered(path, step, command, seconds):
+    path.server.revive()
     meter = Meter(path)
     client = path.start(step, command)
     report = json.loads(path.result(client, seconds, meanwhile=lambda: meter.look(client), pause=SAMPLING))

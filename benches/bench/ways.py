@@ -9,6 +9,28 @@ from .processes import BenchError, Process, children, descendants, need, output_
 WAYS = NATIVE, WRAPPED, STUNNEL, RAW = "native TCP", "quicwrap", "stunnel4", "raw_quinn"
 
 
+class Server:
+    """A program that serves, on a port of its own; started again if it should have ended."""
+
+    def __init__(self, stack, step, command, port, protocol):
+        self._how = (stack, step, command, port, protocol)
+        self._start()
+
+    def _start(self):
+        stack, step, command, port, protocol = self._how
+        self.process = stack.enter_context(Process(step, command))
+        wait_for_port(self.process, port, protocol)
+
+    def revive(self):
+        """So that one failure, which has been told, does not hide what comes after it."""
+        if self.process.has_ended():
+            self._start()
+
+    @property
+    def pid(self):
+        return self.process.pid
+
+
 @dataclasses.dataclass
 class Path:
     """One way, ready to be used by a client."""
@@ -17,11 +39,12 @@ class Path:
     address: str
     port: int
     client: list  # words before the client's command
-    server: Process
+    server: Server
     between: list = dataclasses.field(default_factory=list)  # processes beside client and server
 
     def start(self, step, command):
         """A client of this path, started."""
+        self.server.revive()
         return Process(f"{step}, {self.way}", [*self.client, *command])
 
     def output_of(self, step, command, seconds=0):
@@ -34,7 +57,7 @@ class Path:
             try:
                 return client.result(seconds, **meanwhile)
             except BenchError as error:
-                raise BenchError(f"{error}\n  its server {self.server.state()}") from None
+                raise BenchError(f"{error}\n  its server {self.server.process.state()}") from None
 
     def running(self):
         """Pids of what runs before a client does."""
@@ -58,28 +81,29 @@ class Path:
 def serve(setup, place, step, command, ways=(NATIVE, WRAPPED, STUNNEL)):
     """Starts `command(address, port)`, a list of words, for each way; yields a list of paths."""
     with contextlib.ExitStack() as stack:
-        start = lambda way, words: stack.enter_context(Process(f"{step}, {way}", [*place.at_server, *words]))
         paths = []
+
+        def start(way, words, port, protocol):
+            return Server(stack, f"{step}, {way}", [*place.at_server, *words], port, protocol)
+
         if NATIVE in ways or STUNNEL in ways:
             port = free_port()
-            server = start(NATIVE, command(place.server, port))
-            wait_for_port(server, port, "tcp")
+            server = start(NATIVE, command(place.server, port), port, "tcp")
             native = Path(NATIVE, place.server, port, place.at_client, server)
         if NATIVE in ways:
             paths.append(native)
         if WRAPPED in ways:
             port = free_port()
-            server = start(WRAPPED, [*setup.wrap, *command(place.server, port)])
-            wait_for_port(server, port, "udp")
+            server = start(WRAPPED, [*setup.wrap, *command(place.server, port)], port, "udp")
             paths.append(Path(WRAPPED, place.server, port, [*place.at_client, *setup.wrap], server))
         if STUNNEL in ways:
             entry, between = _stunnels(setup, place, stack, step, native.port)
             paths.append(Path(STUNNEL, LOOPBACK_ADDRESS, entry, place.at_client, native.server, between))
         if RAW in ways:
             port = free_port()
-            server = start(RAW, [setup.raw_quinn, "server", f"{place.server}:{port}", setup.raw_certificate])
-            wait_for_port(server, port, "udp")
-            paths.append(Path(RAW, place.server, port, [*place.at_client, setup.raw_quinn, "client"], server))
+            words = [setup.raw_quinn, "server", f"{place.server}:{port}", setup.raw_certificate]
+            client = [*place.at_client, setup.raw_quinn, "client"]
+            paths.append(Path(RAW, place.server, port, client, start(RAW, words, port, "udp")))
         yield paths
 
 
