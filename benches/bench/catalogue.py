@@ -17,7 +17,7 @@ THROUGHPUT = {
     "bulk-64": Measure("iperf3 -P 64, loopback", "Gbit/s"),
     "veth-1500": Measure("iperf3, 1 stream, veth MTU 1500", "Gbit/s"),
     "veth-9000": Measure("iperf3, 1 stream, veth MTU 9000", "Gbit/s"),
-    "loss": Measure("100 MB, veth MTU 1500, 1 % loss", "Gbit/s"),
+    "loss": Measure("a transfer, veth MTU 1500, 1 % loss", "Gbit/s"),
 }
 REQUESTS = {
     "redis-ping": Measure("redis PING, 1 client", "µs"),

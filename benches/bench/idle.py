@@ -37,7 +37,7 @@ def _measure(setup, results):
             begin = [usage.cpu(pid) for pid in supervisors]
             time.sleep(setup.amounts.idle_seconds)
             for end, pid, (memory, descriptors), seconds in zip(ENDS, supervisors, before, begin):
-                results.note("idle-memory", end, (usage.resident(pid) - memory) / count / 1024)
+                results.note("idle-memory", end, (usage.resident(pid) - memory) / count / 1e3)
                 results.note("idle-descriptors", end, (usage.descriptors(pid) - descriptors) / count)
                 results.note("idle-cpu", end, (usage.cpu(pid) - seconds) * 1e3 * 10 / setup.amounts.idle_seconds)
 
