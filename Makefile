@@ -4,6 +4,8 @@
 # make suites   runs test suites of others natively and wrapped, and writes docs/compatibility.md (half an hour)
 # make bench    installs what it needs, measures, and writes docs/performance.md and its plots (20 minutes; root)
 # make bench-quick  the same in 3 minutes, and prints only; BENCH='--only bulk' for some measures alone
+# make count    counts the instructions of a trapped call, a short connection and a megabyte; fails on 10 % growth.
+#               UPDATE=1 keeps the new figures
 # make install  PREFIX=/usr/local DESTDIR=
 
 CARGO ?= cargo
@@ -14,7 +16,7 @@ MANDIR ?= $(PREFIX)/share/man
 DOCDIR ?= $(PREFIX)/share/doc/quicwrap
 TARGET_DIR = $(or $(CARGO_TARGET_DIR),target)
 
-.PHONY: all check format clippy unsafe man test fuzz suites bench bench-quick install clean
+.PHONY: all check format clippy unsafe man test fuzz suites bench bench-quick count install clean
 
 all:
 	$(CARGO) build --release --locked
@@ -41,13 +43,15 @@ man:
 	@! command -v mandoc > /dev/null || mandoc -T lint man/quicwrap.1
 
 # --no-fail-fast: one failing kind does not hide the others; the exit status tells all the same. The probes run again
-# with every connection left on TCP, which programs must not be able to tell either.
+# with every connection left on TCP, which programs must not be able to tell either. What is counted at the end is the
+# binary that was tested: the features that tests add to dependencies change no figure by one per cent.
 test:
 	sh tests/install-packages.sh
 	sh tests/install-aioquic.sh
 	$(CARGO) test --release --locked --no-fail-fast
 	QUICWRAP_TEST_OPTIONS='--tcp 0.0.0.0/0 --tcp ::/0' $(CARGO) test --release --locked --test probes
 	CARGO="$(CARGO)" sh fuzz/run.sh 200000 30
+	python3 benches/count/run.py --quicwrap $(TARGET_DIR)/release/quicwrap
 
 # No sanitizer: src/sys has the only unsafe code, and no target comes there. What is looked for is panics and hangs.
 fuzz:
@@ -63,6 +67,9 @@ bench:
 bench-quick:
 	sh benches/install-packages.sh
 	PYTHONPATH=benches python3 -B -m bench --quick $(BENCH)
+
+count:
+	CARGO="$(CARGO)" python3 benches/count/run.py $(if $(UPDATE),--update)
 
 install: all
 	install -D -m 755 $(TARGET_DIR)/release/quicwrap $(DESTDIR)$(BINDIR)/quicwrap

@@ -11,7 +11,7 @@ nc.openbsd:netcat-openbsd nginx:nginx-light node:nodejs openssl:openssl psql:pos
 redis-benchmark:redis-tools redis-cli:redis-tools redis-server:redis-server rsync:rsync scp:openssh-client
 script:bsdutils setpriv:util-linux sha256sum:coreutils socat:socat ssh:openssh-client ssh-keygen:openssh-client
 sshd:openssh-server stunnel4:stunnel4 telnet:inetutils-telnet tshark:tshark unshare:util-linux uvicorn:uvicorn
-vsftpd:vsftpd"
+valgrind:valgrind vsftpd:vsftpd"
 
 # Headers and static libraries for the probes, and the servers that Debian keeps out of PATH.
 files="/usr/include/stdio.h:libc6-dev /usr/include/linux/io_uring.h:linux-libc-dev

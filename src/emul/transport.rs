@@ -172,6 +172,9 @@ pub(crate) trait Events: Send + Sync {
     /// The program has closed its end and nothing is left of the connection.
     fn closed(&self, id: SocketId);
 
+    /// The thread that was last seen with the socket.
+    fn holder(&self, id: SocketId) -> Option<i32>;
+
     /// All that programs wrote before they closed has reached its peers (asked for by the owner).
     fn drained(&self);
 }

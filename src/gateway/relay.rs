@@ -277,5 +277,9 @@ impl Events for Arc<Relay> {
         self.forget(id);
     }
 
+    fn holder(&self, _id: SocketId) -> Option<i32> {
+        None
+    }
+
     fn drained(&self) {}
 }

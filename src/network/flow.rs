@@ -22,6 +22,7 @@ use tokio::{
     sync::Notify,
 };
 
+use super::activity::Activity;
 use crate::{
     emul::{
         socket::SocketId,
@@ -100,6 +101,8 @@ pub(crate) struct Flow {
     pub(crate) delivered: AtomicBool,
     /// Notified when that becomes true.
     pub(crate) progress: Arc<Notify>,
+    /// Told of all that is moved.
+    pub(crate) activity: Arc<Activity>,
 }
 
 impl Flow {
@@ -114,6 +117,7 @@ impl Flow {
         carrier: Carrier,
         wire: Wire,
         progress: Arc<Notify>,
+        activity: Arc<Activity>,
     ) -> io::Result<Self> {
         Ok(Self {
             id,
@@ -132,6 +136,7 @@ impl Flow {
             fin_shown: AtomicBool::new(false),
             delivered: AtomicBool::new(false),
             progress,
+            activity,
         })
     }
 
@@ -259,6 +264,7 @@ impl Flow {
         while first < pieces.len() {
             match self.write(&pieces[first..]) {
                 Ok(mut written) => {
+                    self.activity.note(self.id, written);
                     while let Some(piece) = pieces.get_mut(first) {
                         let taken = written.min(piece.len());
                         piece.advance(taken);

@@ -4,12 +4,14 @@
 //! connections goes back through its [`Events`].
 #![forbid(unsafe_code)]
 
+pub(crate) mod activity;
 mod bindings;
 mod connect;
 pub(crate) mod ending;
 mod fallback;
 pub(crate) mod flow;
 pub(crate) mod listeners;
+mod placement;
 pub(crate) mod port;
 pub(crate) mod read_buffer;
 pub(crate) mod route;
@@ -111,6 +113,7 @@ impl Network {
             settings,
             without_quic: WithoutQuic::default(),
             flows: Mutex::default(),
+            activity: Arc::default(),
             progress: Arc::default(),
         });
         let quic = Arc::new(Self {
@@ -119,6 +122,10 @@ impl Network {
             bindings: Arc::new(Mutex::new(bindings)),
             attempts: Arc::default(),
         });
+        let activity = &quic.shared.activity;
+        runtime.spawn(activity::stay_awake(Arc::clone(activity)));
+        let events = Arc::clone(&quic.shared.events);
+        runtime.spawn(placement::stay_near(Arc::clone(activity), events));
         let (stop, stopped) = oneshot::channel::<()>();
         let thread = thread::Builder::new()
             .name("quic".to_owned())
@@ -254,6 +261,8 @@ impl Network {
         attempt: impl Future<Output = Option<B>> + Send + 'static,
     ) {
         let attempts = Arc::clone(&self.attempts);
+        // Boxed, so that its room is not kept as long as the connection.
+        let attempt = Box::pin(attempt);
         // Locked while the task is spawned, so that it cannot end before it is noted.
         let mut noted = self.attempts();
         let task = self.shared.handle.spawn(async move {
@@ -263,8 +272,8 @@ impl Network {
                 .unwrap_or_else(PoisonError::into_inner)
                 .remove(&id);
             if let Some(bridge) = established {
-                // A task of its own, or the room for the attempt would be kept as long as the connection.
-                tokio::spawn(bridge);
+                // In the same task, so that the preface leaves with the first bytes.
+                bridge.await;
             }
         });
         noted.insert(id, task.abort_handle());

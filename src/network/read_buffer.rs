@@ -60,6 +60,7 @@ impl ReadBuffer {
         }
         let offered = self.bytes.capacity();
         let count = receive(flow.end.as_fd(), &mut self.bytes, usize::MAX)?;
+        flow.activity.note(flow.id, count);
         if count == offered {
             self.room = (offered * 4).min(LARGE_READ);
         }

@@ -11,6 +11,7 @@ use tokio::{net::TcpStream, runtime::Handle, sync::Notify};
 
 use super::{
     Settings,
+    activity::Activity,
     fallback::WithoutQuic,
     flow::{Carrier, Flow},
     tcp,
@@ -42,6 +43,8 @@ pub(crate) struct Shared {
     pub(super) without_quic: WithoutQuic,
     /// The connections that are bridged.
     pub(super) flows: Mutex<HashMap<SocketId, Arc<Flow>>>,
+    /// What the bridges move.
+    pub(super) activity: Arc<Activity>,
     /// Notified when a flow has ended or delivered everything.
     pub(super) progress: Arc<Notify>,
 }
@@ -94,6 +97,7 @@ impl Shared {
             carrier,
             self.settings.wire,
             Arc::clone(&self.progress),
+            Arc::clone(&self.activity),
         );
         let flow = match flow {
             Ok(flow) => Arc::new(flow),

@@ -187,6 +187,11 @@ impl Events for Supervisor {
         self.transport().release(id);
     }
 
+    fn holder(&self, id: SocketId) -> Option<i32> {
+        let holder = self.table().get(id)?.holder?;
+        Some(holder.tid)
+    }
+
     fn drained(&self) {
         if let Err(error) = self.drained.write(1) {
             tracing::debug!(%error, "the notification thread was not woken");
