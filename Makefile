@@ -2,7 +2,7 @@
 # make test     installs what the tests need (Debian packages; root or sudo) and runs everything
 # make fuzz     FUZZ_SECONDS=3600: each fuzz target for that long, keeping what it finds in fuzz/corpus
 # make suites   runs test suites of others natively and wrapped, and writes docs/compatibility.md (half an hour)
-# make bench    installs what it needs, measures, and writes docs/performance.md and its plots (10 minutes and the build; root)
+# make bench    installs what it needs, measures, and writes docs/performance.md and its plots (10 minutes; root)
 # make bench-quick  the same in 2 minutes, and prints only; BENCH='--only bulk' for some measures alone
 # make count    counts the instructions of a trapped call, a short connection and a megabyte; fails on 10 % growth.
 #               UPDATE=1 keeps the new figures
