@@ -2,6 +2,7 @@
 #![forbid(unsafe_code)]
 
 mod admission;
+pub mod bench;
 pub(crate) mod bridge;
 mod budget;
 pub(crate) mod code;
