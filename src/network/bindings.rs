@@ -198,12 +198,14 @@ impl Bindings {
         let ownerless: Vec<_> = ownerless
             .filter_map(|(_, binding)| binding.server)
             .collect();
-        let closing = self.closing.drain(..).filter(|server| !server.is_retired());
-        let mut any = false;
-        for server in ownerless.into_iter().chain(closing) {
-            server.close();
-            server.free_port();
-            any = true;
+        let closing = std::mem::take(&mut self.closing);
+        // One that is retired by now may have held its port when that was last tried.
+        let any = !ownerless.is_empty() || !closing.is_empty();
+        for server in ownerless.iter().chain(&closing) {
+            if !server.is_retired() {
+                server.close();
+                server.free_port();
+            }
         }
         any
     }
