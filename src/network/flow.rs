@@ -215,7 +215,7 @@ impl Flow {
         let mut sealed = self.seal.lock();
         if std::mem::take(&mut *sealed) {
             let mut rest = BytesMut::with_capacity(SINK);
-            while matches!(receive(self.end.as_fd(), &mut rest, SINK), Ok(1..)) {
+            while receive(self.end.as_fd(), &mut rest, SINK).is_ok_and(|read| read.count > 0) {
                 rest.clear();
             }
         }

@@ -7,7 +7,7 @@ use bytes::{Bytes, BytesMut};
 use nix::sys::socket::{MsgFlags, recv};
 
 use super::flow::Flow;
-use crate::sys::socket::{ends_with_descriptors, readable_bytes, receive};
+use crate::sys::socket::{Received, ends_with_descriptors, readable_bytes, receive};
 
 /// First read buffer of a connection, in bytes: most connections never carry more at a time.
 const SMALL_READ: usize = 4 << 10;
@@ -44,6 +44,8 @@ impl Place {
 pub(crate) struct ReadBuffer {
     bytes: BytesMut,
     room: usize,
+    /// The last read has taken all there was.
+    drained: bool,
     /// Where the seal lies, once it was found.
     seal: Option<Place>,
 }
@@ -59,12 +61,19 @@ impl ReadBuffer {
             return self.read_sealed(flow, &mut sealed);
         }
         let offered = self.bytes.capacity();
-        let count = receive(flow.end.as_fd(), &mut self.bytes, usize::MAX)?;
+        let Received { count, more } = receive(flow.end.as_fd(), &mut self.bytes, usize::MAX)?;
+        self.drained = !more;
         flow.activity.note(flow.id, count);
         if count == offered {
             self.room = (offered * 4).min(LARGE_READ);
         }
         Ok((count > 0).then(|| self.bytes.split().freeze()))
+    }
+
+    /// Whether the last read has taken all there was: whatever comes behind it, the end included, makes our end readable
+    /// anew. An attempt to read would be a system call for nothing.
+    pub(crate) fn is_drained(&mut self) -> bool {
+        std::mem::take(&mut self.drained)
     }
 
     /// As [`Self::read`], once the program has shut down writing.
@@ -95,7 +104,8 @@ impl ReadBuffer {
     }
 
     fn take(&mut self, flow: &Flow, limit: usize) -> nix::Result<Option<Bytes>> {
-        let count = receive(flow.end.as_fd(), &mut self.bytes, limit)?;
+        let count = receive(flow.end.as_fd(), &mut self.bytes, limit)?.count;
+        self.drained = false;
         Ok((count > 0).then(|| self.bytes.split().freeze()))
     }
 

@@ -98,7 +98,12 @@ async fn up(flow: &Flow, send: &mut SendStream, events: &dyn Events) -> Ended {
     let mut stopped: Stopped = Box::pin(send.stopped());
     let mut buffer = ReadBuffer::default();
     loop {
-        match buffer.read(flow) {
+        let read = if buffer.is_drained() {
+            Err(Errno::EAGAIN)
+        } else {
+            buffer.read(flow)
+        };
+        match read {
             Ok(Some(chunk)) => {
                 flow.sent.fetch_add(chunk.len() as u64, Ordering::Relaxed);
                 let written = tokio::select! {

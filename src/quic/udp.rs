@@ -146,6 +146,13 @@ impl AsyncUdpSocket for UdpSocket {
             });
             match received {
                 Ok(count) => {
+                    if count < batch {
+                        // Nothing is left: asking once more, only to hear so, would cost another system call. What
+                        // comes from now on is told by epoll again.
+                        let _: io::Result<()> = self
+                            .io
+                            .try_io(Interest::READABLE, || Err(io::ErrorKind::WouldBlock.into()));
+                    }
                     for datagrams in &meta[..count] {
                         self.budget.received(datagrams.addr, datagrams.len);
                     }

@@ -22,6 +22,15 @@ const CONTROL_BYTES: usize = 1100;
 #[repr(C, align(8))]
 struct ControlBuffer([MaybeUninit<u8>; CONTROL_BYTES]);
 
+/// What [`receive`] has read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Received {
+    /// Bytes.
+    pub(crate) count: usize,
+    /// There may be more in the queue: no room was left, or descriptors were attached, at which a read ends.
+    pub(crate) more: bool,
+}
+
 /// Reads from a socketpair end without waiting, into the spare capacity of `buffer` and at most `limit`
 /// bytes. Descriptors that the program attached are closed: TCP ignores SCM_RIGHTS, and left in the
 /// queue they would pile up.
@@ -32,7 +41,7 @@ pub(crate) fn receive(
     fd: BorrowedFd<'_>,
     buffer: &mut BytesMut,
     limit: usize,
-) -> nix::Result<usize> {
+) -> nix::Result<Received> {
     let room = buffer.spare_capacity_mut();
     let offered = room.len().min(limit);
     let room = &mut room[..offered];
@@ -56,12 +65,16 @@ pub(crate) fn receive(
             libc::MSG_DONTWAIT | libc::MSG_CMSG_CLOEXEC,
         )
     } as libc::c_long)?;
-    if message.msg_controllen > 0 {
+    let attached = message.msg_controllen > 0;
+    if attached {
         close_rights(&message);
     }
     // SAFETY: the kernel has initialised `received` bytes behind the present length, within capacity.
     unsafe { buffer.set_len(buffer.len() + received as usize) };
-    Ok(received as usize)
+    Ok(Received {
+        count: received as usize,
+        more: received as usize == offered || attached,
+    })
 }
 
 fn close_rights(message: &libc::msghdr) {
