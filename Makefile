@@ -2,7 +2,8 @@
 # make test     installs what the tests need (Debian packages; root or sudo) and runs everything
 # make fuzz     FUZZ_SECONDS=3600: each fuzz target for that long, keeping what it finds in fuzz/corpus
 # make suites   runs test suites of others natively and wrapped, and writes docs/compatibility.md (half an hour)
-# make bench    measures, and writes the figures into docs/performance.md
+# make bench    installs what it needs, measures, and writes docs/performance.md and its plots (10 minutes; root)
+# make bench-quick  the same in 2 minutes, and prints only; BENCH='--only bulk' for some measures alone
 # make count    counts the instructions of a trapped call, a short connection and a megabyte; fails on 10 % growth.
 #               UPDATE=1 keeps the new figures
 # make install  PREFIX=/usr/local DESTDIR=
@@ -15,7 +16,7 @@ MANDIR ?= $(PREFIX)/share/man
 DOCDIR ?= $(PREFIX)/share/doc/quicwrap
 TARGET_DIR = $(or $(CARGO_TARGET_DIR),target)
 
-.PHONY: all check format clippy unsafe man test fuzz suites bench count install clean
+.PHONY: all check format clippy unsafe man test fuzz suites bench bench-quick count install clean
 
 all:
 	$(CARGO) build --release --locked
@@ -60,7 +61,12 @@ suites:
 	python3 tests/suites/run.py
 
 bench:
-	python3 benches/run.py
+	sh benches/install-packages.sh
+	PYTHONPATH=benches python3 -B -m bench $(BENCH)
+
+bench-quick:
+	sh benches/install-packages.sh
+	PYTHONPATH=benches python3 -B -m bench --quick $(BENCH)
 
 count:
 	CARGO="$(CARGO)" python3 benches/count/run.py $(if $(UPDATE),--update)
@@ -69,7 +75,8 @@ install: all
 	install -D -m 755 $(TARGET_DIR)/release/quicwrap $(DESTDIR)$(BINDIR)/quicwrap
 	install -D -m 644 man/quicwrap.1 $(DESTDIR)$(MANDIR)/man1/quicwrap.1
 	install -d $(DESTDIR)$(DOCDIR)
-	install -m 644 README.md ARCHITECTURE.md CHANGELOG.md LICENSE-MIT LICENSE-APACHE docs/*.md $(DESTDIR)$(DOCDIR)
+	install -m 644 README.md ARCHITECTURE.md CHANGELOG.md LICENSE-MIT LICENSE-APACHE docs/*.md $(wildcard docs/*.png) \
+	    $(DESTDIR)$(DOCDIR)
 
 clean:
 	$(CARGO) clean

@@ -25,6 +25,9 @@ mod supervisor;
 mod sys;
 mod trust;
 
+#[doc(hidden)]
+pub use quic::bench;
+
 /// Bulk data allocates a buffer a datagram; the C library's allocator halves the rate.
 #[cfg(not(fuzzing))]
 #[global_allocator]

@@ -6,7 +6,7 @@ use std::{path::PathBuf, time::Duration};
 use clap::{Args, ValueEnum};
 
 use crate::{
-    network::{Settings, port::PortOffset},
+    network::{Settings, port::PortOffset, workers},
     policy::{Choice, Rule, RuleError, Rules, Sockets, TooMany},
     quic::raw::Wire,
     trust::TrustOptions,
@@ -223,6 +223,16 @@ pub(crate) struct Options {
     )]
     alpn: Vec<String>,
 
+    /// Threads that carry connections; one QUIC connection is carried by one [default: half of the
+    /// processors, 8 at most]
+    #[arg(long, value_name = "N", env = "QUICWRAP_THREADS", value_parser = clap::value_parser!(u8).range(1..=workers::MOST as i64), help_heading = "Connections")]
+    threads: Option<u8>,
+
+    /// QUIC connections to one peer: beyond the first, which is made at once, another when those there
+    /// are carry 8 TCP connections each [default: as many as threads]
+    #[arg(long, value_name = "N", env = "QUICWRAP_CONNECTIONS", value_parser = clap::value_parser!(u8).range(1..), help_heading = "Connections")]
+    connections: Option<u8>,
+
     /// Give a connection up (ETIMEDOUT) when its peer has been silent this long
     #[arg(long, value_name = "SECONDS", env = "QUICWRAP_IDLE_TIMEOUT", default_value_t = 300, value_parser = clap::value_parser!(u32).range(1..), help_heading = "Connections")]
     idle_timeout: u32,
@@ -297,6 +307,9 @@ impl Options {
             return Err(SettingsError::StrangersOverTcp);
         }
         let rules = self.rules()?;
+        let threads = self
+            .threads
+            .map_or_else(workers::default_count, usize::from);
         Ok(Settings {
             idle_timeout: Duration::from_secs(self.idle_timeout.into()),
             listener_rules: rules.clone(),
@@ -305,6 +318,8 @@ impl Options {
             fall_back: self.fallback == Some(Fallback::Tcp),
             wire: self.wire,
             port_offset: PortOffset::new(self.port_offset),
+            threads,
+            connections: self.connections.map_or(threads, usize::from),
         })
     }
 

@@ -146,7 +146,7 @@ pub(crate) fn run(
     launch::raise_open_files_limit();
     let settings = carriers(settings, options.from_tcp);
     let relay = Arc::new(Relay::new(options.to.clone(), options.proxy_protocol));
-    let (network, thread) = Network::start(trust, settings, Arc::new(Arc::clone(&relay)))?;
+    let network = Network::start(trust, settings, Arc::new(Arc::clone(&relay)))?;
     relay.set_network(Arc::clone(&network));
     let address = listen(options.listen, &network, &relay)?;
     let serving = stats::serve(&network, identity(), state_dir.as_deref());
@@ -160,7 +160,7 @@ pub(crate) fn run(
         tracing::warn!("connections were open, which are ended now");
     }
     drop(serving);
-    network.finish(thread);
+    network.finish();
     Ok(())
 }
 

@@ -172,7 +172,7 @@ fn serve(
 ) -> Result<u8, LaunchError> {
     let supervisor = Supervisor::new(listener, limits::read())?;
     let events = Arc::clone(&supervisor);
-    let (network, thread) = Network::start(trust, plan.settings.clone(), events)?;
+    let network = Network::start(trust, plan.settings.clone(), events)?;
     supervisor.set_transport(Arc::clone(&network) as _);
     ready.write_all(&[1])?;
     drop(ready);
@@ -199,7 +199,7 @@ fn serve(
         }
     }
     drop(serving);
-    network.finish(thread);
+    network.finish();
     // Only now may the caller start a successor: the ports are free.
     if let Some(farewell) = farewell {
         farewell.send();

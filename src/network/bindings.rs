@@ -198,12 +198,14 @@ impl Bindings {
         let ownerless: Vec<_> = ownerless
             .filter_map(|(_, binding)| binding.server)
             .collect();
-        let closing = self.closing.drain(..).filter(|server| !server.is_retired());
-        let mut any = false;
-        for server in ownerless.into_iter().chain(closing) {
-            server.close();
-            server.free_port();
-            any = true;
+        let closing = std::mem::take(&mut self.closing);
+        // One that is retired by now may have held its port when that was last tried.
+        let any = !ownerless.is_empty() || !closing.is_empty();
+        for server in ownerless.iter().chain(&closing) {
+            if !server.is_retired() {
+                server.close();
+                server.free_port();
+            }
         }
         any
     }
@@ -408,7 +410,7 @@ fn reserve_udp(request: &BindRequest) -> io::Result<(StdUdpSocket, SocketAddr)> 
 ///
 /// # Errors
 /// As bind(2).
-pub(crate) fn open(reserved: StdUdpSocket, request: &BindRequest) -> io::Result<StdUdpSocket> {
+fn open(reserved: StdUdpSocket, request: &BindRequest) -> io::Result<StdUdpSocket> {
     if reserved.peer_addr().is_err() {
         return Ok(reserved);
     }
@@ -419,6 +421,33 @@ pub(crate) fn open(reserved: StdUdpSocket, request: &BindRequest) -> io::Result<
     drop(reserved);
     socket.set_reuse_address(false)?;
     Ok(socket.into())
+}
+
+/// As [`open`], with as many sockets on the port as asked for. That others of this user could join them, with
+/// SO_REUSEPORT, gains those nothing: the kernel is told which socket to give a datagram to.
+///
+/// # Errors
+/// As bind(2).
+pub(crate) fn open_many(
+    reserved: StdUdpSocket,
+    request: &BindRequest,
+    count: usize,
+) -> io::Result<Vec<StdUdpSocket>> {
+    let first = open(reserved, request)?;
+    if count == 1 || request.reuse_port {
+        // Those who share the port get their part by the client's address, as with TCP.
+        return Ok(vec![first]);
+    }
+    // Only now: while the first was bound, nobody else's could be.
+    SockRef::from(&first).set_reuse_port(true)?;
+    let mut sockets = vec![first];
+    for _ in 1..count {
+        let socket = new_udp(request)?;
+        socket.set_reuse_port(true)?;
+        socket.bind(&request.address.into())?;
+        sockets.push(socket.into());
+    }
+    Ok(sockets)
 }
 
 fn new_udp(request: &BindRequest) -> io::Result<Socket> {

@@ -4,7 +4,7 @@
 //! connections goes back through its [`Events`].
 #![forbid(unsafe_code)]
 
-pub(crate) mod activity;
+mod activity;
 mod bindings;
 mod connect;
 pub(crate) mod ending;
@@ -18,17 +18,17 @@ pub(crate) mod route;
 pub(crate) mod shared;
 mod snapshot;
 mod tcp;
+pub(crate) mod workers;
 
 use std::{
     collections::HashMap,
     net::SocketAddr,
     sync::{Arc, Mutex, MutexGuard, PoisonError, atomic::Ordering},
-    thread,
     time::Duration,
 };
 
 use nix::errno::Errno;
-use tokio::{runtime::Builder, sync::oneshot, task::AbortHandle};
+use tokio::{runtime::Handle, sync::oneshot, task::AbortHandle};
 
 use self::{
     bindings::{Binding, Bindings, Carriers},
@@ -36,6 +36,7 @@ use self::{
     flow::{Carrier, Flow},
     port::PortOffset,
     shared::Shared,
+    workers::Workers,
 };
 use crate::{
     emul::{
@@ -75,6 +76,10 @@ pub(crate) struct Settings {
     pub(crate) wire: Wire,
     /// Where UDP ports lie.
     pub(crate) port_offset: PortOffset,
+    /// Threads that carry connections.
+    pub(crate) threads: usize,
+    /// QUIC connections to one peer.
+    pub(crate) connections: usize,
 }
 
 /// The network, as the emulation knows it.
@@ -85,15 +90,8 @@ pub(crate) struct Network {
     attempts: Arc<Mutex<HashMap<SocketId, AbortHandle>>>,
 }
 
-/// The network's thread.
-#[derive(Debug)]
-pub(crate) struct Thread {
-    stop: oneshot::Sender<()>,
-    thread: thread::JoinHandle<()>,
-}
-
 impl Network {
-    /// Starts the network's thread.
+    /// Starts the network's first thread.
     ///
     /// # Errors
     /// EAGAIN, EMFILE: no thread or no epoll descriptor.
@@ -101,45 +99,31 @@ impl Network {
         trust: Trust,
         settings: Settings,
         events: Arc<dyn Events>,
-    ) -> std::io::Result<(Arc<Self>, Thread)> {
-        // One thread was fastest on two cores: no packet changes threads.
-        let runtime = Builder::new_current_thread().enable_all().build()?;
+    ) -> std::io::Result<Arc<Self>> {
+        let workers = Workers::start(settings.threads, Arc::clone(&events))?;
         let trust = Arc::new(trust);
         let bindings = Bindings::new(settings.port_offset);
         let shared = Arc::new(Shared {
-            handle: runtime.handle().clone(),
+            workers,
             events,
             pool: Pool::new(Arc::clone(&trust), settings.clone()),
             settings,
             without_quic: WithoutQuic::default(),
             flows: Mutex::default(),
-            activity: Arc::default(),
             progress: Arc::default(),
         });
-        let quic = Arc::new(Self {
+        Ok(Arc::new(Self {
             shared,
             trust,
             bindings: Arc::new(Mutex::new(bindings)),
             attempts: Arc::default(),
-        });
-        let activity = &quic.shared.activity;
-        runtime.spawn(activity::stay_awake(Arc::clone(activity)));
-        let events = Arc::clone(&quic.shared.events);
-        runtime.spawn(placement::stay_near(Arc::clone(activity), events));
-        let (stop, stopped) = oneshot::channel::<()>();
-        let thread = thread::Builder::new()
-            .name("quic".to_owned())
-            .spawn(move || {
-                // An error means that the sender was dropped, which ends this thread as well.
-                let _ = runtime.block_on(stopped);
-            })?;
-        Ok((quic, Thread { stop, thread }))
+        }))
     }
 
     /// Calls `Events::drained` once what closed sockets hold has reached its peers.
     pub(crate) fn drain(&self) {
         let shared = Arc::clone(&self.shared);
-        self.shared.handle.spawn(async move {
+        self.shared.workers.first().handle.spawn(async move {
             shared
                 .none_left(|flow| flow.is_undelivered() && flow.is_hung_up())
                 .await;
@@ -153,19 +137,19 @@ impl Network {
     pub(crate) fn deliver(&self, patience: Duration) -> bool {
         let shared = Arc::clone(&self.shared);
         let (done, delivered) = oneshot::channel();
-        self.shared.handle.spawn(async move {
+        self.shared.workers.first().handle.spawn(async move {
             let all = shared.none_left(Flow::is_undelivered);
             let _ = done.send(tokio::time::timeout(patience, all).await.is_ok());
         });
         delivered.blocking_recv().unwrap_or(false)
     }
 
-    /// Takes leave of the peers, frees all ports, and ends the thread.
-    pub(crate) fn finish(&self, thread: Thread) {
+    /// Takes leave of the peers, frees all ports, and ends the threads.
+    pub(crate) fn finish(&self) {
         let shared = Arc::clone(&self.shared);
         let servers = self.bindings().servers();
         let (done, finished) = oneshot::channel();
-        self.shared.handle.spawn(async move {
+        self.shared.workers.first().handle.spawn(async move {
             shared.pool.close();
             for server in &servers {
                 server.close();
@@ -189,10 +173,7 @@ impl Network {
             let _ = done.send(());
         });
         let _ = finished.blocking_recv();
-        let _ = thread.stop.send(());
-        if thread.thread.join().is_err() {
-            tracing::error!("internal error in the network's thread. Please report this");
-        }
+        self.shared.workers.stop();
     }
 
     fn bindings(&self) -> MutexGuard<'_, Bindings> {
@@ -249,9 +230,10 @@ impl Network {
             address: self.shared.settings.port_offset.to_udp(request.address)?,
             ..*request
         };
-        let open = bindings::open(socket, &request).map_err(ServerError::from);
+        let count = self.shared.workers.count();
+        let open = bindings::open_many(socket, &request, count).map_err(ServerError::from);
         let started = open
-            .and_then(|socket| Server::start(socket, port, listeners, &self.trust, &self.shared));
+            .and_then(|sockets| Server::start(sockets, port, listeners, &self.trust, &self.shared));
         let server = started.map_err(|error| {
             tracing::error!("cannot listen: {error}");
             Errno::EACCES
@@ -264,6 +246,7 @@ impl Network {
     fn begin<B: Future<Output = ()> + Send + 'static>(
         &self,
         id: SocketId,
+        runtime: &Handle,
         attempt: impl Future<Output = Option<B>> + Send + 'static,
     ) {
         let attempts = Arc::clone(&self.attempts);
@@ -271,7 +254,7 @@ impl Network {
         let attempt = Box::pin(attempt);
         // Locked while the task is spawned, so that it cannot end before it is noted.
         let mut noted = self.attempts();
-        let task = self.shared.handle.spawn(async move {
+        let task = runtime.spawn(async move {
             let established = attempt.await;
             attempts
                 .lock()
@@ -288,7 +271,7 @@ impl Network {
     /// Ends a server once the connections that its listeners had accepted are over.
     fn wind_down(&self, address: SocketAddr, server: Arc<Server>) {
         let bindings = Arc::clone(&self.bindings);
-        self.shared.handle.spawn(async move {
+        self.shared.workers.first().handle.spawn(async move {
             server.go_away();
             server.unused().await;
             let lock = || bindings.lock().unwrap_or_else(PoisonError::into_inner);
@@ -323,7 +306,7 @@ impl Transport for Network {
             return Err(Errno::EADDRINUSE);
         }
         let request = binding.request(id).ok_or(Errno::EINVAL)?;
-        let _runtime = self.shared.handle.enter();
+        let _runtime = self.shared.workers.first().handle.enter();
         self.listen_tcp(binding, &request)?;
         if let Err(error) = self.listen_quic(binding, &request) {
             binding.acceptor = None;
@@ -337,14 +320,19 @@ impl Transport for Network {
         let unlistened = self.bindings().unlisten(id);
         if let Some((address, server)) = unlistened {
             self.shared.pool.retire(address);
-            self.shared.handle.spawn(async move { server.go_away() });
+            self.shared
+                .workers
+                .first()
+                .handle
+                .spawn(async move { server.go_away() });
         }
     }
 
     fn connect(&self, id: SocketId, request: ConnectRequest) -> Result<SocketAddr, Errno> {
         let settings = &self.shared.settings;
         if settings.rules.decide(request.peer).carrier == policy::Carrier::Tcp {
-            let _runtime = self.shared.handle.enter();
+            let runtime = &self.shared.workers.get(id.0 as usize).handle;
+            let _runtime = runtime.enter();
             let bound = self
                 .bindings()
                 .of(id)
@@ -356,7 +344,8 @@ impl Transport for Network {
                 settings.idle_timeout,
             )?;
             let local = attempt.local;
-            self.begin(id, connect::by_tcp(id, request, attempt, self.shared()));
+            let attempt = connect::by_tcp(id, request, attempt, self.shared());
+            self.begin(id, runtime, attempt);
             return Ok(local);
         }
         let source = request.source.map(|mut source| {
@@ -369,14 +358,21 @@ impl Transport for Network {
             .set_port(request.source.map_or(0, |source| source.port()));
         let port = self.bindings().connect(id, route.local, request.peer)?;
         route.local.set_port(port);
-        let key = Key {
+        let mut key = Key {
             peer: request.peer,
             source: source.unwrap_or(pool::any_source(request.peer)),
+            lane: match settings.wire {
+                Wire::Quicwrap => 0,
+                Wire::Raw => id.0 as usize,
+            },
         };
-        self.begin(
-            id,
-            connect::by_quic(id, key, route.local, request.timeout, self.shared()),
-        );
+        let workers = &self.shared.workers;
+        if settings.wire == Wire::Quicwrap {
+            key = self.shared.pool.choose(key, workers);
+        }
+        let runtime = &workers.get(key.worker()).handle;
+        let attempt = connect::by_quic(id, key, route.local, request.timeout, self.shared());
+        self.begin(id, runtime, attempt);
         Ok(route.local)
     }
 

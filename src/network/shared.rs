@@ -7,14 +7,14 @@ use std::{
 };
 
 use quinn::{RecvStream, SendStream};
-use tokio::{net::TcpStream, runtime::Handle, sync::Notify};
+use tokio::{net::TcpStream, sync::Notify};
 
 use super::{
     Settings,
-    activity::Activity,
     fallback::WithoutQuic,
     flow::{Carrier, Flow},
     tcp,
+    workers::Workers,
 };
 use crate::{
     emul::{
@@ -31,8 +31,8 @@ use crate::{
 
 /// What the tasks of the network share.
 pub(crate) struct Shared {
-    /// The runtime.
-    pub(crate) handle: Handle,
+    /// Where the tasks run.
+    pub(crate) workers: Workers,
     /// Who is told.
     pub(crate) events: Arc<dyn Events>,
     /// What the command line says.
@@ -43,8 +43,6 @@ pub(crate) struct Shared {
     pub(super) without_quic: WithoutQuic,
     /// The connections that are bridged.
     pub(super) flows: Mutex<HashMap<SocketId, Arc<Flow>>>,
-    /// What the bridges move.
-    pub(super) activity: Arc<Activity>,
     /// Notified when a flow has ended or delivered everything.
     pub(super) progress: Arc<Notify>,
 }
@@ -97,7 +95,7 @@ impl Shared {
             carrier,
             self.settings.wire,
             Arc::clone(&self.progress),
-            Arc::clone(&self.activity),
+            Arc::clone(&self.workers.current().activity),
         );
         let flow = match flow {
             Ok(flow) => Arc::new(flow),

@@ -31,7 +31,7 @@ pub(crate) struct Snapshot {
 impl Network {
     /// The network's runtime.
     pub(crate) fn handle(&self) -> &Handle {
-        &self.shared.handle
+        &self.shared.workers.first().handle
     }
 
     /// The connections that are open.

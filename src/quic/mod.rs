@@ -2,6 +2,7 @@
 #![forbid(unsafe_code)]
 
 mod admission;
+pub mod bench;
 pub(crate) mod bridge;
 mod budget;
 pub(crate) mod code;
@@ -13,6 +14,7 @@ pub(crate) mod pool;
 pub(crate) mod preface;
 pub(crate) mod raw;
 pub(crate) mod server;
+mod steering;
 mod udp;
 
 use quinn::EndpointConfig;

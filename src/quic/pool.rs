@@ -4,6 +4,7 @@
 
 use std::{
     collections::HashMap,
+    hash::{DefaultHasher, Hash, Hasher},
     io,
     net::{Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket as StdUdpSocket},
     sync::{Arc, Mutex, PoisonError},
@@ -27,6 +28,7 @@ use crate::{
     network::{
         Settings,
         route::{self, Route},
+        workers::Workers,
     },
     trust::Trust,
 };
@@ -38,7 +40,22 @@ pub(crate) struct Key {
     pub(crate) peer: SocketAddr,
     /// The address that bind(2) chose, with port 0; unspecified if the host may choose.
     pub(crate) source: SocketAddr,
+    /// Which of several links between them. Each is carried by one thread.
+    pub(crate) lane: usize,
 }
+
+impl Key {
+    /// The thread that carries the link. The first links to several peers are several threads', too.
+    pub(crate) fn worker(&self) -> usize {
+        let mut hasher = DefaultHasher::new();
+        self.peer.hash(&mut hasher);
+        (hasher.finish() as usize).wrapping_add(self.lane)
+    }
+}
+
+/// TCP connections that each link to a peer carries before there is another, where there may be. One thread moves as much
+/// for a few connections as for one; many are worth a second handshake.
+const STREAMS_EACH: usize = 8;
 
 type Dialled = Option<Result<Arc<Link>, Refusal>>;
 
@@ -47,7 +64,8 @@ pub(crate) struct Pool {
     trust: Arc<Trust>,
     settings: Settings,
     slots: Mutex<HashMap<Key, watch::Receiver<Dialled>>>,
-    endpoints: Mutex<HashMap<SocketAddr, Endpoint>>,
+    /// By source address and thread.
+    endpoints: Mutex<HashMap<(SocketAddr, usize), Endpoint>>,
 }
 
 impl Pool {
@@ -59,6 +77,37 @@ impl Pool {
             slots: Mutex::default(),
             endpoints: Mutex::default(),
         })
+    }
+
+    /// On which link a new TCP connection is to be, beginning with `first`: of those that are there, on that with the
+    /// fewest. Where all have many and there may be more, one more is dialled meanwhile; nobody waits for that.
+    pub(crate) fn choose(self: &Arc<Self>, first: Key, workers: &Workers) -> Key {
+        let (mut least, mut next, mut dialling) = (None, None, false);
+        let slots = self.slots.lock().unwrap_or_else(PoisonError::into_inner);
+        for lane in 0..self.settings.connections {
+            let key = Key { lane, ..first };
+            match slots.get(&key).map(|slot| slot.borrow()).as_deref() {
+                Some(Some(Ok(link))) => {
+                    let streams = link.streams();
+                    if least.is_none_or(|(fewest, _)| streams < fewest) {
+                        least = Some((streams, key));
+                    }
+                }
+                Some(_) => dialling = true,
+                None => next = next.or(Some(key)),
+            }
+        }
+        drop(slots);
+        let Some((streams, key)) = least else {
+            return first;
+        };
+        if let Some(next) = next.filter(|_| streams >= STREAMS_EACH && !dialling) {
+            let pool = Arc::clone(self);
+            // A refusal has been reported, and the links that are there go on.
+            let dialled = async move { drop(pool.share(next).await) };
+            workers.get(next.worker()).handle.spawn(dialled);
+        }
+        key
     }
 
     /// A share in the link to a peer, dialled if there is none. Who comes while it is being dialled
@@ -156,7 +205,7 @@ impl Pool {
     }
 
     async fn dial_shared(&self, key: Key) -> Result<Arc<Link>, Refusal> {
-        let endpoint = self.endpoint(key.source).map_err(no_socket)?;
+        let endpoint = self.endpoint(key).map_err(no_socket)?;
         self.handshake(key, endpoint).await
     }
 
@@ -250,17 +299,18 @@ impl Pool {
         Ok(config)
     }
 
-    /// The endpoint that sends from `source`.
-    fn endpoint(&self, source: SocketAddr) -> io::Result<Endpoint> {
+    /// The endpoint of a link. To be called on its thread.
+    fn endpoint(&self, key: Key) -> io::Result<Endpoint> {
+        let place = (key.source, key.worker() % self.settings.threads);
         let mut endpoints = self
             .endpoints
             .lock()
             .unwrap_or_else(PoisonError::into_inner);
-        if let Some(endpoint) = endpoints.get(&source) {
+        if let Some(endpoint) = endpoints.get(&place) {
             return Ok(endpoint.clone());
         }
-        let endpoint = new_endpoint(StdUdpSocket::bind(source)?)?;
-        endpoints.insert(source, endpoint.clone());
+        let endpoint = new_endpoint(StdUdpSocket::bind(key.source)?)?;
+        endpoints.insert(place, endpoint.clone());
         Ok(endpoint)
     }
 

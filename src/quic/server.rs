@@ -3,7 +3,8 @@
 #![forbid(unsafe_code)]
 
 use std::{
-    net::SocketAddr,
+    io,
+    net::{SocketAddr, UdpSocket},
     sync::{
         Arc, Mutex, MutexGuard, PoisonError, Weak,
         atomic::{AtomicBool, Ordering},
@@ -16,7 +17,10 @@ use quinn::{
     ServerConfig, TokioRuntime, VarInt, crypto::rustls::QuicServerConfig,
 };
 
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::{
+    runtime::Handle,
+    sync::{OwnedSemaphorePermit, Semaphore},
+};
 
 use super::{
     admission::{Admission, Place, Verdict},
@@ -25,7 +29,8 @@ use super::{
     link::{Link, Share},
     preface::Preface,
     raw::{self, Wire},
-    udp::UdpSocket,
+    steering::{self, SteeredIds},
+    udp,
 };
 use crate::{
     emul::address::canonical,
@@ -38,9 +43,8 @@ const PREFACE_TIMEOUT: Duration = Duration::from_secs(10);
 /// A port with listeners, or with connections that were accepted while there were some.
 #[derive(Debug)]
 pub(crate) struct Server {
-    endpoint: Endpoint,
-    /// The endpoint's own.
-    socket: Weak<UdpSocket>,
+    /// One for each thread, in their order.
+    entrances: Vec<Entrance>,
     retired: AtomicBool,
     trust: Arc<Trust>,
     admission: Admission,
@@ -49,6 +53,16 @@ pub(crate) struct Server {
     port: u16,
     listeners: Arc<Listeners>,
     links: Mutex<Vec<Arc<Link>>>,
+}
+
+/// An endpoint on the port.
+#[derive(Debug)]
+struct Entrance {
+    endpoint: Endpoint,
+    /// The endpoint's own.
+    socket: Weak<udp::UdpSocket>,
+    /// The runtime of its thread.
+    runtime: Handle,
 }
 
 /// Why a port cannot take QUIC connections.
@@ -101,38 +115,34 @@ impl HandshakeError {
 }
 
 impl Server {
-    /// Starts to serve on a bound socket that hears everybody. To be called within the runtime.
+    /// Starts to serve on bound sockets of one port that hear everybody, each on a thread of its own.
     ///
     /// # Errors
     /// No certificate to present, or a socket that lacks an option.
     pub(crate) fn start(
-        socket: std::net::UdpSocket,
+        sockets: Vec<UdpSocket>,
         port: u16,
         listeners: Arc<Listeners>,
         trust: &Arc<Trust>,
         shared: &Arc<Shared>,
     ) -> Result<Arc<Self>, ServerError> {
         // Replaced for each client; made here so that what is wrong is said now.
-        let crypto = QuicServerConfig::try_from(trust.server_config(socket.local_addr()?)?)?;
-        let config = ServerConfig::with_crypto(Arc::new(crypto));
-        // A restarted listener with the same identity knows the connections of its predecessor for
-        // what they are, and resets them (RFC 9000 section 10.3).
-        let mut endpoint_config = EndpointConfig::new(trust.reset_key()?);
-        let key = trust.connection_id_key()?;
-        endpoint_config.cid_generator(move || {
-            Box::new(quinn_proto::HashedConnectionIdGenerator::from_key(key))
+        let [first, others @ ..] = &sockets[..] else {
+            return Err(io::Error::from(io::ErrorKind::NotConnected).into());
+        };
+        let crypto = trust.server_config(first.local_addr()?)?;
+        let config = ServerConfig::with_crypto(Arc::new(QuicServerConfig::try_from(crypto)?));
+        if !others.is_empty() {
+            steering::steer(first, sockets.len())?;
+        }
+        let count = sockets.len();
+        let opened = sockets.into_iter().enumerate().map(|(number, socket)| {
+            let ids = (trust.connection_id_key()?, number, count);
+            Entrance::open(socket, ids, &config, trust, shared)
         });
-        let socket = Arc::new(UdpSocket::new(socket)?);
-        let weak = Arc::downgrade(&socket);
-        let endpoint = Endpoint::new_with_abstract_socket(
-            super::endpoint_config(endpoint_config),
-            Some(config.clone()),
-            socket,
-            Arc::new(TokioRuntime),
-        )?;
+        let entrances = opened.collect::<Result<Vec<_>, ServerError>>()?;
         let server = Arc::new(Self {
-            endpoint,
-            socket: weak,
+            entrances,
             retired: AtomicBool::new(false),
             trust: Arc::clone(trust),
             admission: Admission::default(),
@@ -141,9 +151,10 @@ impl Server {
             listeners,
             links: Mutex::default(),
         });
-        shared
-            .handle
-            .spawn(Arc::clone(&server).accept(Arc::clone(shared)));
+        for (number, entrance) in server.entrances.iter().enumerate() {
+            let accepting = Arc::clone(&server).accept(number, Arc::clone(shared));
+            entrance.runtime.spawn(accepting);
+        }
         Ok(server)
     }
 
@@ -154,7 +165,9 @@ impl Server {
 
     /// Whether there is a QUIC connection that has not drained.
     pub(crate) fn has_open_links(&self) -> bool {
-        self.endpoint.open_connections() > 0
+        self.entrances
+            .iter()
+            .any(|entrance| entrance.endpoint.open_connections() > 0)
     }
 
     /// Whether this is a link of its own.
@@ -186,7 +199,9 @@ impl Server {
 
     /// Closes all QUIC connections and takes no more.
     pub(crate) fn close(&self) {
-        self.endpoint.close(code::CLOSED, b"the program has ended");
+        for Entrance { endpoint, .. } in &self.entrances {
+            endpoint.close(code::CLOSED, b"the program has ended");
+        }
     }
 
     /// Closes as [`Self::close`] does, and gives the UDP port up when the peers have been told.
@@ -194,15 +209,22 @@ impl Server {
         /// Turns of the runtime in which each connection's task sends its farewell.
         const FAREWELL_TURNS: usize = 4;
         self.close();
-        for _ in 0..FAREWELL_TURNS {
-            tokio::task::yield_now().await;
+        for entrance in &self.entrances {
+            let turns = entrance.runtime.spawn(async {
+                for _ in 0..FAREWELL_TURNS {
+                    tokio::task::yield_now().await;
+                }
+            });
+            // An error means that the runtime has ended.
+            let _ = turns.await;
         }
         self.free_port();
     }
 
     /// Gives the UDP port up.
     pub(crate) fn free_port(&self) {
-        if let Some(socket) = self.socket.upgrade() {
+        let sockets = self.entrances.iter().map(|entrance| &entrance.socket);
+        for socket in sockets.filter_map(Weak::upgrade) {
             socket.free_port();
         }
         self.retired.store(true, Ordering::Release);
@@ -218,15 +240,16 @@ impl Server {
         self.links.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    async fn accept(self: Arc<Self>, shared: Arc<Shared>) {
-        while let Some(incoming) = self.endpoint.accept().await {
+    async fn accept(self: Arc<Self>, entrance: usize, shared: Arc<Shared>) {
+        while let Some(incoming) = self.entrances[entrance].endpoint.accept().await {
             if self.listeners.is_empty() {
                 incoming.refuse();
                 continue;
             }
             match self.admission.judge(incoming.remote_address_validated()) {
                 Verdict::Accept(place) => {
-                    tokio::spawn(Arc::clone(&self).serve(incoming, place, Arc::clone(&shared)));
+                    let arrived = (incoming, entrance);
+                    tokio::spawn(Arc::clone(&self).serve(arrived, place, Arc::clone(&shared)));
                 }
                 // An error says that the address has been validated, which it has not.
                 Verdict::Retry => drop(incoming.retry()),
@@ -235,9 +258,9 @@ impl Server {
         }
     }
 
-    async fn serve(self: Arc<Self>, incoming: Incoming, place: Place, shared: Arc<Shared>) {
-        let client = canonical(incoming.remote_address());
-        let connection = match self.handshake(incoming, client, &shared.settings).await {
+    async fn serve(self: Arc<Self>, arrived: (Incoming, usize), place: Place, shared: Arc<Shared>) {
+        let client = canonical(arrived.0.remote_address());
+        let connection = match self.handshake(arrived, client, &shared.settings).await {
             Ok(connection) => connection,
             Err(error) => return error.report(&self.trust, client),
         };
@@ -280,7 +303,7 @@ impl Server {
     /// Completes the handshake with a client, by the certificates and CAs as they are now.
     async fn handshake(
         &self,
-        incoming: Incoming,
+        (incoming, entrance): (Incoming, usize),
         client: SocketAddr,
         settings: &Settings,
     ) -> Result<Connection, HandshakeError> {
@@ -297,7 +320,7 @@ impl Server {
         };
         let transport = config::server_transport(mtu, settings.idle_timeout, streams);
         config.transport_config(transport);
-        let validation = self.validate(&incoming, mtu);
+        let validation = self.validate(&incoming, entrance, mtu);
         let connecting = incoming.accept_with(Arc::new(config))?;
         let connected = tokio::time::timeout(config::HANDSHAKE_TIME, connecting).await;
         let connection = connected.map_err(|_| HandshakeError::TooLong)??;
@@ -310,7 +333,7 @@ impl Server {
     /// Limits what is sent to a client until its address is known to be its own. Nobody can pretend to
     /// come from the loopback interface, where datagrams are large; and an address that a connection
     /// has is known.
-    fn validate(&self, incoming: &Incoming, link_mtu: u32) -> Option<Validation> {
+    fn validate(&self, incoming: &Incoming, entrance: usize, link_mtu: u32) -> Option<Validation> {
         let address = incoming.remote_address();
         let is_known = |link: &Arc<Link>| link.connection.remote_address() == address;
         if incoming.remote_address_validated()
@@ -319,7 +342,8 @@ impl Server {
         {
             return None;
         }
-        Some(self.socket.upgrade()?.validate(address))
+        let socket = self.entrances[entrance].socket.upgrade()?;
+        Some(socket.validate(address))
     }
 
     /// Notes a link, unless the last listener has gone meanwhile.
@@ -367,7 +391,7 @@ impl Server {
     fn addresses(&self, link: &Link, source_port: u16) -> Option<(SocketAddr, SocketAddr)> {
         let ip = match link.connection.local_ip() {
             Some(ip) => ip,
-            None => self.endpoint.local_addr().ok()?.ip(),
+            None => self.entrances.first()?.endpoint.local_addr().ok()?.ip(),
         };
         let mut local = canonical(SocketAddr::new(ip, self.port));
         let mut peer = canonical(link.connection.remote_address());
@@ -377,6 +401,37 @@ impl Server {
             local.set_scope_id(peer.scope_id());
         }
         Some((local, peer))
+    }
+}
+
+impl Entrance {
+    /// The entrance of this number, of so many.
+    fn open(
+        socket: UdpSocket,
+        (key, number, count): (u64, usize, usize),
+        config: &ServerConfig,
+        trust: &Trust,
+        shared: &Shared,
+    ) -> Result<Self, ServerError> {
+        let runtime = shared.workers.get(number).handle.clone();
+        let _runtime = runtime.enter();
+        // A restarted listener with the same identity knows the connections of its predecessor for
+        // what they are, and resets them (RFC 9000 section 10.3).
+        let mut endpoint_config = EndpointConfig::new(trust.reset_key()?);
+        endpoint_config.cid_generator(move || Box::new(SteeredIds::new(key, number, count)));
+        let socket = Arc::new(udp::UdpSocket::new(socket)?);
+        let weak = Arc::downgrade(&socket);
+        let endpoint = Endpoint::new_with_abstract_socket(
+            super::endpoint_config(endpoint_config),
+            Some(config.clone()),
+            socket,
+            Arc::new(TokioRuntime),
+        )?;
+        Ok(Self {
+            endpoint,
+            socket: weak,
+            runtime: runtime.clone(),
+        })
     }
 }
 

@@ -404,7 +404,7 @@ fn random<const N: usize>() -> Result<[u8; N], TrustError> {
 
 /// AES-128-GCM first: the fastest where the processor has AES instructions, and the one RFC 8446
 /// section 9.1 requires. The client's order decides.
-fn provider() -> CryptoProvider {
+pub(crate) fn provider() -> CryptoProvider {
     CryptoProvider {
         cipher_suites: vec![
             cipher_suite::TLS13_AES_128_GCM_SHA256,

@@ -67,7 +67,12 @@ impl Acceptor {
         socket.listen(BACKLOG)?;
         let listener = Arc::new(TcpListener::from_std(socket.into())?);
         let accepting = accept(Arc::clone(&listener), listeners, Arc::clone(shared));
-        let task = shared.handle.spawn(accepting).abort_handle();
+        let task = shared
+            .workers
+            .first()
+            .handle
+            .spawn(accepting)
+            .abort_handle();
         Ok(Self { listener, task })
     }
 }

@@ -1,0 +1,1 @@
+"""Measures wrapped programs beside native TCP, a stunnel pair and bare quinn."""

@@ -1,0 +1,29 @@
+/* trap: the cost of a system call that quicwrap traps. Prints, in microseconds, the median over rounds of the mean of
+ * a round, for getsockname on a TCP socket (answered by quicwrap when wrapped) and on a Unix socket (trapped, and left
+ * to the kernel). */
+#include "bench.h"
+
+enum { ROUNDS = 50, CALLS = 200 };
+
+static double median_cost(int fd)
+{
+    double rounds[ROUNDS];
+    for (int round = 0; round < ROUNDS; round++) {
+        double begin = now();
+        for (int call = 0; call < CALLS; call++)
+            own_name(fd);
+        rounds[round] = (now() - begin) / CALLS;
+    }
+    return median(rounds, ROUNDS) / 1e3;
+}
+
+int main(void)
+{
+    int tcp = tcp_socket();
+    int foreign = socket(AF_UNIX, SOCK_STREAM, 0);
+    struct sockaddr_in any = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    if (foreign < 0 || bind(tcp, (struct sockaddr *)&any, sizeof any) != 0)
+        fail("bind");
+    printf("%.3f %.3f\n", median_cost(tcp), median_cost(foreign));
+    return 0;
+}
