@@ -38,6 +38,22 @@ pub(crate) const SOCKET_LEVEL: &[i32] = &[
     libc::SO_TXREHASH,
 ];
 
+/// Options of SOL_SOCKET that the kernel keeps for the pair and accept(2) inherits, but programs hardly
+/// ever set: setting one traps, so that only then accept(2) need ask the listener for them. Those that
+/// programs do set (SO_KEEPALIVE, SO_RCVTIMEO, SO_SNDTIMEO) are asked for each time, which costs less
+/// than trapping them.
+pub(crate) const RARELY_SET: &[i32] = &[
+    libc::SO_BROADCAST,
+    libc::SO_OOBINLINE,
+    libc::SO_DONTROUTE,
+    libc::SO_RCVLOWAT,
+    libc::SO_TIMESTAMP,
+    libc::SO_NO_CHECK,
+    libc::SO_SELECT_ERR_QUEUE,
+    libc::SO_BUSY_POLL,
+    libc::SO_MAX_PACING_RATE,
+];
+
 /// The value that the program passes to setsockopt(2): its length, and its bytes or why they cannot be
 /// read. Which of the two is looked at first differs by level.
 #[derive(Debug, Clone)]

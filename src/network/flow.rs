@@ -8,6 +8,7 @@ use std::{
         Arc,
         atomic::{AtomicBool, AtomicU64, Ordering},
     },
+    time::Duration,
 };
 
 use bytes::{Buf, Bytes, BytesMut};
@@ -31,7 +32,7 @@ use crate::{
     quic::{link::Share, raw::Wire},
     sys::{
         fd::watch,
-        socket::{get_option, readable_bytes, receive},
+        socket::{get_option, readable_bytes, receive, widen},
     },
 };
 
@@ -39,6 +40,8 @@ use crate::{
 const PIECES: usize = 64;
 /// Room for them while few come, as on most connections.
 const FEW_PIECES: usize = 4;
+/// How often room is looked for when it cannot be waited for, for want of descriptors.
+const LOOK_INTERVAL: Duration = Duration::from_millis(5);
 /// Room for what is thrown away.
 const SINK: usize = 4 << 10;
 
@@ -79,8 +82,11 @@ pub(crate) struct Flow {
     pub(crate) sent: AtomicU64,
     /// Bytes to the program.
     pub(crate) received: AtomicU64,
-    /// Our end of the pair.
+    /// Our end of the pair, watched for what the program writes and for its close. Not for room to
+    /// write: the program makes some with each read, and would wake this side every time.
     pub(crate) end: AsyncFd<OwnedFd>,
+    /// The end was given the buffer for bulk data.
+    widened: AtomicBool,
     pub(crate) seal: Arc<Seal>,
     /// The program's close is to be seen as a reset.
     pub(crate) aborted: AtomicBool,
@@ -125,7 +131,8 @@ impl Flow {
             wire,
             sent: AtomicU64::new(0),
             received: AtomicU64::new(0),
-            end: watch(end.fd)?,
+            end: watch(end.fd, Interest::READABLE)?,
+            widened: AtomicBool::new(false),
             seal: end.seal,
             aborted: AtomicBool::new(false),
             reset_behind: AtomicU64::new(u64::MAX),
@@ -191,10 +198,29 @@ impl Flow {
         Ok(())
     }
 
-    /// As [`Self::readable`], for writing.
-    pub(crate) async fn writable(&self) -> io::Result<()> {
-        self.end.writable().await?.clear_ready();
-        Ok(())
+    /// Waits until the program has read enough of what it was given, or has closed its end.
+    async fn writable(&self) -> io::Result<()> {
+        // A copy, watched for this alone: when the buffer is full, some hundred kilobytes are read
+        // before there is room.
+        let copy = self.end.get_ref().try_clone();
+        match copy.and_then(|copy| watch(copy, Interest::WRITABLE)) {
+            Ok(copy) => copy.writable().await.map(drop),
+            Err(error) => {
+                tracing::debug!(%error, "room in a socketpair is looked for by the clock");
+                tokio::time::sleep(LOOK_INTERVAL).await;
+                Ok(())
+            }
+        }
+    }
+
+    /// A buffer that has been filled is to be a large one: most connections never need it. Returns
+    /// whether it has just become so.
+    fn widen(&self) -> bool {
+        let first = !self.widened.swap(true, Ordering::Relaxed);
+        if first {
+            widen(self.end.as_fd());
+        }
+        first
     }
 
     /// Whether the program has written what was not read.
@@ -277,6 +303,7 @@ impl Flow {
                         first += 1;
                     }
                 }
+                Err(Errno::EAGAIN) if self.widen() => {}
                 Err(Errno::EAGAIN) if self.hurried.load(Ordering::Relaxed) => {
                     return Written::Reset;
                 }

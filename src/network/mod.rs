@@ -160,7 +160,13 @@ impl Network {
                     link.close();
                 }
             }
-            tokio::time::sleep(FAREWELL_TIME).await;
+            // Raw connections have endpoints of their own.
+            let connected = shared.settings.wire == Wire::Raw
+                || shared.pool.has_connections()
+                || servers.iter().any(|server| server.has_open_links());
+            if connected {
+                tokio::time::sleep(FAREWELL_TIME).await;
+            }
             for server in &servers {
                 server.free_port();
             }

@@ -319,6 +319,16 @@ impl Pool {
         self.trust.has_met(peer)
     }
 
+    /// Whether there is a QUIC connection that has not drained.
+    pub(crate) fn has_connections(&self) -> bool {
+        let endpoints = self
+            .endpoints
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        let open = |endpoint: &Endpoint| endpoint.open_connections() > 0;
+        endpoints.values().any(open)
+    }
+
     /// Closes all links.
     pub(crate) fn close(&self) {
         let endpoints = self

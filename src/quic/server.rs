@@ -163,6 +163,13 @@ impl Server {
         self.links().iter().any(|link| link.is_used())
     }
 
+    /// Whether there is a QUIC connection that has not drained.
+    pub(crate) fn has_open_links(&self) -> bool {
+        self.entrances
+            .iter()
+            .any(|entrance| entrance.endpoint.open_connections() > 0)
+    }
+
     /// Whether this is a link of its own.
     pub(crate) fn has(&self, link: &Link) -> bool {
         self.links()
@@ -382,8 +389,10 @@ impl Server {
 
     /// Both addresses of a connection, as TCP would have them.
     fn addresses(&self, link: &Link, source_port: u16) -> Option<(SocketAddr, SocketAddr)> {
-        let bound = self.entrances.first()?.endpoint.local_addr().ok()?;
-        let ip = link.connection.local_ip().unwrap_or(bound.ip());
+        let ip = match link.connection.local_ip() {
+            Some(ip) => ip,
+            None => self.entrances.first()?.endpoint.local_addr().ok()?.ip(),
+        };
         let mut local = canonical(SocketAddr::new(ip, self.port));
         let mut peer = canonical(link.connection.remote_address());
         peer.set_port(source_port);

@@ -3,14 +3,17 @@
 #![forbid(unsafe_code)]
 
 use std::{
+    collections::HashMap,
     fs::{File, OpenOptions},
-    io::{IoSlice, IoSliceMut},
+    io::{self, IoSlice, IoSliceMut},
     os::{
         fd::{AsFd, OwnedFd, RawFd},
         unix::fs::FileExt,
     },
+    sync::{Mutex, PoisonError},
 };
 
+use ::pidfd::PidFd;
 use nix::{
     errno::Errno,
     sys::uio::{RemoteIoVec, process_vm_readv, process_vm_writev},
@@ -25,6 +28,9 @@ use crate::{
         seccomp::{Listener, Trapped},
     },
 };
+
+/// Most parts that are written at a time: a value and its length.
+const PARTS: usize = 2;
 
 /// An address in the program, which cannot be followed here by mistake.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -73,6 +79,7 @@ impl<'a> Call<'a> {
     pub(crate) fn read(&self, from: ForeignPtr, length: usize) -> Result<Vec<u8>, Errno> {
         let mut bytes = vec![0; length];
         if length == 0 {
+            self.still_valid()?;
             return Ok(bytes);
         }
         let remote = [self.remote(from, length)?];
@@ -100,32 +107,58 @@ impl<'a> Call<'a> {
             .ok_or(Errno::EFAULT)
     }
 
-    /// Copies `bytes` into the program.
+    /// Copies `bytes` into the program, and then the int `length` to `length_at`: a value-result
+    /// argument. Its length was read just before, which has shown that the caller waits.
     ///
     /// # Errors
-    /// EFAULT: not all of it is writable. ESRCH: the caller has gone.
-    pub(crate) fn write(&self, to: ForeignPtr, bytes: &[u8]) -> Result<(), Errno> {
-        if bytes.is_empty() {
-            return Ok(());
+    /// EFAULT: not all of it is writable.
+    pub(crate) fn write_value(
+        &self,
+        to: ForeignPtr,
+        bytes: &[u8],
+        length_at: ForeignPtr,
+        length: i32,
+    ) -> Result<(), Errno> {
+        let length = length.to_ne_bytes();
+        let (value, length) = ((to, bytes), (length_at, length.as_slice()));
+        match bytes {
+            [] => self.write(&[length]),
+            _ => self.write(&[value, length]),
         }
-        let remote = [self.remote(to, bytes.len())?];
-        self.still_valid()?;
-        let written =
-            process_vm_writev(self.pid(), &[IoSlice::new(bytes)], &remote).or_else(|error| {
-                let memory = self.memory_file(error, true)?;
-                memory.write_at(bytes, to.0).map_err(|_| Errno::EFAULT)
-            })?;
-        (written == bytes.len()).then_some(()).ok_or(Errno::EFAULT)
     }
 
-    /// A copy of the caller's descriptor `fd`: the same open file.
+    /// Copies each of `parts` into the program. Something has been read of it just before, which has
+    /// shown that the caller waits.
+    ///
+    /// # Errors
+    /// EFAULT: not all of it is writable.
+    pub(crate) fn write(&self, parts: &[(ForeignPtr, &[u8])]) -> Result<(), Errno> {
+        let mut local = [IoSlice::new(&[]); PARTS];
+        let mut remote = [RemoteIoVec { base: 0, len: 0 }; PARTS];
+        let count = parts.len().min(PARTS);
+        for (index, (to, bytes)) in parts[..count].iter().enumerate() {
+            local[index] = IoSlice::new(bytes);
+            remote[index] = self.remote(*to, bytes.len())?;
+        }
+        let expected: usize = local.iter().map(|slice| slice.len()).sum();
+        let written =
+            process_vm_writev(self.pid(), &local[..count], &remote[..count]).or_else(|error| {
+                let memory = self.memory_file(error, true)?;
+                let one = |(to, bytes): &(ForeignPtr, &[u8])| memory.write_at(bytes, to.0);
+                let written: io::Result<usize> = parts.iter().map(one).sum();
+                written.map_err(|_| Errno::EFAULT)
+            })?;
+        (written == expected).then_some(()).ok_or(Errno::EFAULT)
+    }
+
+    /// A copy of the caller's descriptor `fd`: the same open file. It may be another task's, whose
+    /// number is the caller's by now: nothing is to be changed for it before [`Self::read`] or
+    /// [`Self::still_valid`] has shown that the caller waits. An answer shows that by itself.
     ///
     /// # Errors
     /// EBADF: no such descriptor. EPERM: the program cannot be inspected.
-    pub(crate) fn descriptor(&self, fd: RawFd) -> Result<OwnedFd, Errno> {
-        let copy = open_task(self.trapped.tid).and_then(|task| pidfd::get_fd(&task, fd))?;
-        self.still_valid()?;
-        Ok(copy)
+    pub(crate) fn descriptor(&self, tasks: &Tasks, fd: RawFd) -> Result<OwnedFd, Errno> {
+        tasks.get_fd(self.trapped.tid, fd)
     }
 
     /// The caller's thread id.
@@ -143,7 +176,11 @@ impl<'a> Call<'a> {
         Ok(RemoteIoVec { base, len: length })
     }
 
-    fn still_valid(&self) -> Result<(), Errno> {
+    /// Whether the caller still waits.
+    ///
+    /// # Errors
+    /// ESRCH: it has gone.
+    pub(crate) fn still_valid(&self) -> Result<(), Errno> {
         if self.listener.is_valid(self.trapped.id) {
             Ok(())
         } else {
@@ -164,9 +201,42 @@ impl<'a> Call<'a> {
     }
 }
 
+/// Handles to the threads that have called last.
+#[derive(Default)]
+pub(crate) struct Tasks(Mutex<HashMap<i32, PidFd>>);
+
+/// As many are kept; a handle is a descriptor.
+const TASKS: usize = 64;
+
+impl Tasks {
+    /// A copy of a descriptor of the thread that has the number `tid` now. A handle is to the task and
+    /// not to its number, and that goes to another task only when this one has ended, from when on its
+    /// handle says ESRCH: one that still works is the right one.
+    fn get_fd(&self, tid: i32, fd: RawFd) -> Result<OwnedFd, Errno> {
+        let mut tasks = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(task) = tasks.get(&tid) {
+            match pidfd::get_fd(task, fd) {
+                Err(Errno::ESRCH) => tasks.remove(&tid),
+                result => return result,
+            };
+        }
+        let task = match pidfd::open_thread(tid) {
+            // A handle to its process, which may outlive the thread, is not kept.
+            Err(Errno::EINVAL) => return pidfd::get_fd(&open_task(tid)?, fd),
+            result => result?,
+        };
+        let copy = pidfd::get_fd(&task, fd);
+        if tasks.len() >= TASKS {
+            tasks.clear();
+        }
+        tasks.insert(tid, task);
+        copy
+    }
+}
+
 /// A handle to the thread `tid`; before Linux 6.9, to its process, which has the same descriptors
 /// unless the thread has unshared them.
-pub(crate) fn open_task(tid: i32) -> nix::Result<::pidfd::PidFd> {
+pub(crate) fn open_task(tid: i32) -> nix::Result<PidFd> {
     match pidfd::open_thread(tid) {
         Err(Errno::EINVAL) => pidfd::open(super::tasks::thread_group(tid).ok_or(Errno::ESRCH)?),
         result => result,

@@ -24,7 +24,7 @@ use crate::emul::{
     self, address,
     options::name,
     outcome::{Answer, Injection, Origin, Outcome, Wait},
-    setsockopt::Value,
+    setsockopt::{RARELY_SET, Value},
     socket::{Socket, SocketId, State},
 };
 use crate::sys::socket::{INTERFACE_REQUEST_BYTES, ask_interface};
@@ -71,7 +71,7 @@ pub(super) const CALLS: &[TrappedCall] = &[
     TrappedCall { number: libc::SYS_getpeername, name: "getpeername", when: When::Always, arguments: &[Int, Pointer, Pointer], handler: getpeername },
     TrappedCall { number: libc::SYS_shutdown, name: "shutdown", when: When::Always, arguments: &[Int, Int], handler: shutdown },
     TrappedCall { number: libc::SYS_getsockopt, name: "getsockopt", when: When::EmulatedOption, arguments: &[Int, Int, Int, Pointer, Pointer], handler: getsockopt },
-    TrappedCall { number: libc::SYS_setsockopt, name: "setsockopt", when: When::EmulatedOption, arguments: &[Int, Int, Int, Pointer, Int], handler: setsockopt },
+    TrappedCall { number: libc::SYS_setsockopt, name: "setsockopt", when: When::SetOption, arguments: &[Int, Int, Int, Pointer, Int], handler: setsockopt },
     TrappedCall { number: libc::SYS_sendto, name: "sendto", when: When::Flag(3, libc::MSG_FASTOPEN), arguments: &[Int, Pointer, Int, Hex, Address, Int], handler: fast_open },
     TrappedCall { number: libc::SYS_sendmsg, name: "sendmsg", when: When::Flag(2, libc::MSG_FASTOPEN), arguments: &[Int, Pointer, Hex], handler: fast_open },
     TrappedCall { number: libc::SYS_sendmmsg, name: "sendmmsg", when: When::Flag(3, libc::MSG_FASTOPEN), arguments: &[Int, Pointer, Int, Hex], handler: fast_open },
@@ -89,14 +89,15 @@ pub(super) const INTERFACE_REQUESTS: &[u32] = &[0x8915, 0x8917, 0x8919, 0x891b];
 const FOREIGN: Outcome = Outcome::Native("not an emulated socket");
 
 /// Runs `handle` on the emulated socket that argument 0 names, with the table locked; other
-/// descriptors, and numbers that are none, are the kernel's.
+/// descriptors, and numbers that are none, are the kernel's. Before it changes anything, `handle` reads
+/// the caller's memory or asks whether it still waits: [`Call::descriptor`].
 fn on_socket(
     supervisor: &Supervisor,
     call: &Call<'_>,
     handle: impl FnOnce(&mut Table, SocketId, OwnedFd) -> Answer,
 ) -> Answer {
     let fd = call.int(0);
-    let end = match call.descriptor(fd) {
+    let end = match call.descriptor(&supervisor.tasks, fd) {
         Ok(end) => end,
         Err(Errno::EBADF) => return Ok(Outcome::Native("not a descriptor")),
         // Not the program's limits, but not the kernel's answer either.
@@ -176,6 +177,7 @@ fn bind(supervisor: &Supervisor, call: &Call<'_>) -> Answer {
 
 fn listen(supervisor: &Supervisor, call: &Call<'_>) -> Answer {
     on_socket(supervisor, call, |table, id, end| {
+        call.still_valid()?;
         let (id, end) = usable(supervisor, call, table, id, end)?;
         let entry = table.get(id).ok_or(Errno::EBADF)?;
         let (limits, transport) = (&supervisor.limits, supervisor.transport());
@@ -288,11 +290,13 @@ fn usable(
 
 fn accept(supervisor: &Supervisor, call: &Call<'_>) -> Answer {
     on_socket(supervisor, call, |table, id, end| {
+        call.still_valid()?;
         let flags = accept_flags(call);
         emul::accept::check_flags(flags)?;
         emul::accept::check(&table.get(id).ok_or(Errno::EBADF)?.socket)?;
         if let Some((waiting, connection)) = table.dequeue(id, end.as_fd()) {
-            return accepted(call, id, waiting, connection, end.as_fd());
+            let rare = table.get(id).is_some_and(|entry| entry.rarely_set);
+            return accepted(call, (id, end.as_fd()), rare, waiting, connection);
         }
         if pair::is_nonblocking(end.as_fd())? {
             return Err(Errno::EAGAIN);
@@ -312,20 +316,23 @@ fn accept_flags(call: &Call<'_>) -> i32 {
     }
 }
 
-/// What accept(2) comes to when a connection is there; the caller may have waited for it.
+/// What accept(2) comes to when a connection is there; the caller may have waited for it. `rare` options
+/// have been set on the listener.
 pub(super) fn accepted(
     call: &Call<'_>,
-    listener: SocketId,
+    (listener, listening): (SocketId, BorrowedFd<'_>),
+    rare: bool,
     waiting: Waiting,
     connection: OwnedFd,
-    listening: BorrowedFd<'_>,
 ) -> Answer {
     let flags = accept_flags(call);
-    pair::inherit_options(listening, connection.as_fd());
+    pair::inherit_options(listening, connection.as_fd(), rare);
     if !call.pointer(1).is_null() {
         write_address(call, &waiting.peer)?;
     }
-    pair::set_nonblocking(connection.as_fd(), flags & libc::SOCK_NONBLOCK != 0)?;
+    if flags & libc::SOCK_NONBLOCK != 0 {
+        pair::set_nonblocking(connection.as_fd(), true)?;
+    }
     Ok(Outcome::Inject(Injection {
         fd: connection,
         cloexec: flags & libc::SOCK_CLOEXEC != 0,
@@ -342,8 +349,8 @@ pub(super) fn accepted(
 fn write_address(call: &Call<'_>, value: &SocketAddr) -> Result<(), Errno> {
     let bytes = address::encode(value);
     let room = usize::try_from(call.read_int(call.pointer(2))?).map_err(|_| Errno::EINVAL)?;
-    call.write(call.pointer(1), &bytes[..room.min(bytes.len())])?;
-    call.write(call.pointer(2), &(bytes.len() as i32).to_ne_bytes())
+    let cut = &bytes[..room.min(bytes.len())];
+    call.write_value(call.pointer(1), cut, call.pointer(2), bytes.len() as i32)
 }
 
 fn getsockname(supervisor: &Supervisor, call: &Call<'_>) -> Answer {
@@ -362,6 +369,7 @@ fn getpeername(supervisor: &Supervisor, call: &Call<'_>) -> Answer {
 
 fn shutdown(supervisor: &Supervisor, call: &Call<'_>) -> Answer {
     on_socket(supervisor, call, |table, id, end| {
+        call.still_valid()?;
         let entry = table.get(id).ok_or(Errno::EBADF)?;
         let before = entry.socket.state;
         let how = call.int(1);
@@ -453,8 +461,7 @@ fn getsockopt(supervisor: &Supervisor, call: &Call<'_>) -> Answer {
             return Err(Errno::EINVAL);
         }
         let cut = &bytes[..room.min(bytes.len())];
-        call.write(call.pointer(3), cut)?;
-        call.write(call.pointer(4), &(cut.len() as i32).to_ne_bytes())?;
+        call.write_value(call.pointer(3), cut, call.pointer(4), cut.len() as i32)?;
         Ok(Outcome::Value(0))
     })
 }
@@ -462,8 +469,15 @@ fn getsockopt(supervisor: &Supervisor, call: &Call<'_>) -> Answer {
 fn setsockopt(supervisor: &Supervisor, call: &Call<'_>) -> Answer {
     on_entry(supervisor, call, |entry, _| {
         let option = (call.int(1), call.int(2));
+        if option.0 == libc::SOL_SOCKET && RARELY_SET.contains(&option.1) {
+            entry.rarely_set = true;
+            return Ok(Outcome::Native("the pair keeps the option"));
+        }
         let length = usize::try_from(call.int(4)).map_err(|_| Errno::EINVAL)?;
         let bytes = call.read(call.pointer(3), length.min(option_bytes(option)));
+        if bytes == Err(Errno::ESRCH) {
+            return Err(Errno::ESRCH);
+        }
         let value = Value { length, bytes };
         let (limits, transport) = (&supervisor.limits, supervisor.transport());
         emul::setsockopt::setsockopt(&mut entry.socket, option, &value, limits, transport)
@@ -497,7 +511,7 @@ fn ioctl(supervisor: &Supervisor, call: &Call<'_>) -> Answer {
         let mut request = [0; INTERFACE_REQUEST_BYTES];
         request.copy_from_slice(&call.read(at, INTERFACE_REQUEST_BYTES)?);
         ask_interface(call.int(1).cast_unsigned(), &mut request)?;
-        call.write(at, &request)?;
+        call.write(&[(at, &request)])?;
         Ok(Outcome::Value(0))
     })
 }

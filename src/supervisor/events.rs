@@ -33,11 +33,12 @@ impl Events for Supervisor {
             return None;
         }
         let waiting: Vec<_> = std::iter::from_fn(|| table.unpark(id, Wait::Connect)).collect();
-        let copy = match waiting.first() {
-            Some(parked) => parked.end.try_clone().ok(),
+        let fetched = match waiting.first() {
+            Some(_) => None,
             None => program_end(&mut table, id),
         };
-        let copy = copy.as_ref().map(AsFd::as_fd);
+        let copy = waiting.first().map(|parked| &parked.end);
+        let copy = copy.or(fetched.as_ref()).map(AsFd::as_fd);
         let entry = table.get(id)?;
         let filler = std::mem::take(&mut entry.filler);
         let seal = Arc::<Seal>::default();
@@ -48,7 +49,7 @@ impl Events for Supervisor {
                 }
                 Ok(ours)
             }
-            (None, Some(program)) => pair::join(program),
+            (None, Some(program)) => table.meeting.join(program),
             (None, None) => Err(Errno::EBADF),
         };
         let end = joined
@@ -239,7 +240,9 @@ impl Supervisor {
                 return;
             };
             let call = parked.call(&self.listener);
-            let answer = accepted(&call, listener, waiting, connection, parked.end.as_fd());
+            let listening = (listener, parked.end.as_fd());
+            let rare = table.get(listener).is_some_and(|entry| entry.rarely_set);
+            let answer = accepted(&call, listening, rare, waiting, connection);
             self.answer_parked(table, &parked, answer);
         }
     }

@@ -11,7 +11,7 @@ use seccompiler::{
 
 use super::calls::{CALLS, INTERFACE_REQUESTS};
 use crate::{
-    emul::setsockopt::SOCKET_LEVEL,
+    emul::setsockopt::{RARELY_SET, SOCKET_LEVEL},
     policy::{Sockets, Triple},
 };
 
@@ -51,8 +51,10 @@ pub(super) enum When {
     Always,
     /// socket(2): the triples that are emulated.
     EmulatedSocket,
-    /// getsockopt(2), setsockopt(2): the options that are emulated.
+    /// getsockopt(2): the options that are emulated.
     EmulatedOption,
+    /// setsockopt(2): those, and the ones that a listener's connections inherit.
+    SetOption,
     /// ioctl(2): the requests about interfaces that only an internet socket answers.
     InterfaceRequest,
     /// This flag of send(2) or recv(2) is set. The flags are the argument of this number.
@@ -131,7 +133,8 @@ fn arguments(when: When, sockets: &Sockets) -> Result<Vec<SeccompRule>, seccompi
     match when {
         When::Always => Ok(Vec::new()),
         When::EmulatedSocket => emulated_socket(sockets),
-        When::EmulatedOption => emulated_option(),
+        When::EmulatedOption => options(SOCKET_LEVEL.iter()),
+        When::SetOption => options(SOCKET_LEVEL.iter().chain(RARELY_SET)),
         When::InterfaceRequest => {
             let one = |&request: &u32| rule(&[(1, SeccompCmpOp::Eq, request.into())]);
             INTERFACE_REQUESTS.iter().map(one).collect()
@@ -157,10 +160,13 @@ fn emulated_socket(sockets: &Sockets) -> Result<Vec<SeccompRule>, seccompiler::E
     sockets.triples().iter().map(one).collect()
 }
 
-fn emulated_option() -> Result<Vec<SeccompRule>, seccompiler::Error> {
+/// These options at level SOL_SOCKET, and all of other levels.
+fn options<'a>(
+    names: impl Iterator<Item = &'a i32>,
+) -> Result<Vec<SeccompRule>, seccompiler::Error> {
     let socket_level = libc::SOL_SOCKET as u64;
     let mut rules = vec![rule(&[(1, SeccompCmpOp::Ne, socket_level)])?];
-    for &name in SOCKET_LEVEL {
+    for &name in names {
         rules.push(rule(&[
             (1, SeccompCmpOp::Eq, socket_level),
             (2, SeccompCmpOp::Eq, name as u64),
@@ -290,6 +296,16 @@ mod tests {
         let get = |level, name| native(libc::SYS_getsockopt, [3, level, name, 0, 0, 0]);
         assert_eq!(get(libc::SOL_SOCKET as u64, libc::SO_ERROR as u64), NOTIFY);
         assert_eq!(get(libc::SOL_SOCKET as u64, libc::SO_TYPE as u64), ALLOW);
+        let lowat = [
+            3,
+            libc::SOL_SOCKET as u64,
+            libc::SO_RCVLOWAT as u64,
+            0,
+            0,
+            0,
+        ];
+        assert_eq!(native(libc::SYS_setsockopt, lowat), NOTIFY);
+        assert_eq!(native(libc::SYS_getsockopt, lowat), ALLOW);
         assert_eq!(get(libc::IPPROTO_TCP as u64, libc::TCP_INFO as u64), NOTIFY);
     }
 

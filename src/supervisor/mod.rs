@@ -12,6 +12,7 @@ mod closes;
 mod events;
 pub(crate) mod filter;
 pub(crate) mod limits;
+mod meeting;
 mod notify;
 mod pair;
 mod park;
@@ -35,6 +36,7 @@ use nix::{
 };
 
 use self::{
+    call::Tasks,
     closes::Closes,
     notify::tag,
     sockets::{End, Entry, ProgramEnd, Table},
@@ -53,6 +55,7 @@ pub(crate) use notify::{Front, Hooks, TargetStatus};
 /// The state that both threads share.
 pub(crate) struct Supervisor {
     listener: Listener,
+    tasks: Tasks,
     limits: Limits,
     transport: OnceLock<Arc<dyn Transport>>,
     table: Mutex<Table>,
@@ -70,6 +73,7 @@ impl Supervisor {
     pub(crate) fn new(listener: Listener, limits: Limits) -> nix::Result<Arc<Self>> {
         Ok(Arc::new(Self {
             listener,
+            tasks: Tasks::default(),
             limits,
             transport: OnceLock::new(),
             table: Mutex::default(),
@@ -122,14 +126,17 @@ impl Supervisor {
     /// # Errors
     /// EMFILE, ENFILE, ENOMEM: of this process, socket(2).
     fn join(&self, table: &mut Table, id: SocketId, program: BorrowedFd<'_>) -> Result<(), Errno> {
-        let Some(entry) = table.get(id) else {
-            return Ok(());
-        };
-        if !matches!(entry.end, End::Alone) {
+        if !table
+            .get(id)
+            .is_some_and(|entry| matches!(entry.end, End::Alone))
+        {
             return Ok(());
         }
-        let ours = pair::join(program)?;
-        entry.filler = pair::show_connecting(program)?;
+        let ours = table.meeting.join(program)?;
+        let filler = pair::show_connecting(program)?;
+        if let Some(entry) = table.get(id) {
+            entry.filler = filler;
+        }
         self.watch(id, ours.as_fd())?;
         table.set_end(id, End::Ours(ours));
         Ok(())

@@ -8,6 +8,7 @@
 use std::{
     io::IoSlice,
     os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd},
+    sync::LazyLock,
 };
 
 use nix::{
@@ -22,9 +23,12 @@ use nix::{
 
 use socket2::SockRef;
 
-use crate::sys::{
-    fd::send_with_fd,
-    socket::{get_long_option, get_option, set_long_option, set_option},
+use crate::{
+    emul::setsockopt::RARELY_SET,
+    sys::{
+        fd::send_with_fd,
+        socket::{accept_fd, get_long_option, get_option, set_long_option, set_option, widen},
+    },
 };
 
 /// Fewest connections that may wait whatever listen(2) said: a stream cannot be left unanswered as a
@@ -36,11 +40,6 @@ const LARGEST_BACKLOG: usize = 4096;
 /// Bytes each filler write tries to place: the most that AF_UNIX puts into one buffer at the
 /// smallest SO_SNDBUF.
 const FILLER: [u8; 2048] = [0; 2048];
-/// SO_SNDBUF of a connected end, in bytes; the kernel doubles it. AF_UNIX moves 60 to 100 Gbit/s with
-/// this and 24 with its default. Without privilege net.core.wmem_max caps it, at 212,992 by default,
-/// which is enough.
-const BULK_BUFFER: i32 = 1 << 20;
-
 /// The program's end of a new socket, without a peer.
 ///
 /// # Errors
@@ -49,24 +48,6 @@ pub(crate) fn alone(nonblocking: bool) -> Result<OwnedFd, Errno> {
     let mut flags = SockFlag::SOCK_CLOEXEC;
     flags.set(SockFlag::SOCK_NONBLOCK, nonblocking);
     socket(AddressFamily::Unix, SockType::Stream, flags, None)
-}
-
-/// Gives a program's end that is alone its peer: our end, non-blocking. Nothing shows yet but the end
-/// of the hang-up; [`show_connecting`] or [`show_connected`] comes next.
-///
-/// # Errors
-/// EMFILE, ENFILE, ENOMEM: socket(2). EINVAL, EISCONN: the program's end is not alone.
-pub(crate) fn join(program: BorrowedFd<'_>) -> Result<OwnedFd, Errno> {
-    // AF_UNIX connects by name alone. This one is the kernel's choice and lives for microseconds:
-    // nobody can take a place in the queue for long, or keep connect(2) waiting.
-    let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
-    let meeting = socket(AddressFamily::Unix, SockType::Stream, flags, None)?;
-    let name = listen(meeting.as_fd(), LARGEST_BACKLOG)?;
-    connect(program.as_raw_fd(), &name)?;
-    let ours = accept(meeting.as_fd()).ok_or(Errno::ECONNABORTED)?;
-    set_nonblocking(ours.as_fd(), true)?;
-    take_urgent_inline(ours.as_fd());
-    Ok(ours)
 }
 
 /// Makes a program's end that is alone a listener, or changes the backlog of one. Returns its name.
@@ -91,7 +72,6 @@ pub(crate) fn listen(program: BorrowedFd<'_>, backlog: usize) -> Result<UnixAddr
 pub(crate) fn knock(name: &UnixAddr) -> Result<OwnedFd, Errno> {
     let ours = alone(true)?;
     connect(ours.as_raw_fd(), name)?;
-    widen(ours.as_fd());
     take_urgent_inline(ours.as_fd());
     Ok(ours)
 }
@@ -105,12 +85,20 @@ pub(crate) fn accept(listener: BorrowedFd<'_>) -> Option<OwnedFd> {
         if poll(&mut fds, PollTimeout::ZERO) != Ok(1) {
             return None;
         }
-        let (accepted, _) = SockRef::from(&listener).accept().ok()?;
-        let peer = getsockopt(&accepted, PeerCredentials).ok()?;
-        if peer.pid() == std::process::id().cast_signed() {
-            return Some(accepted.into());
+        if let Some(end) = take(listener, SockFlag::empty())? {
+            return Some(end);
         }
     }
+}
+
+/// Takes the first connection from a queue. None within if it is not of ours.
+pub(super) fn take(listener: BorrowedFd<'_>, flags: SockFlag) -> Option<Option<OwnedFd>> {
+    /// Asked once: std asks the kernel each time.
+    static OWN_PID: LazyLock<i32> = LazyLock::new(|| std::process::id().cast_signed());
+    let flags = flags | SockFlag::SOCK_CLOEXEC;
+    let accepted = accept_fd(listener, flags).ok()?;
+    let peer = getsockopt(&accepted, PeerCredentials).ok()?;
+    Some((peer.pid() == *OWN_PID).then_some(accepted))
 }
 
 /// Shows a joined end as neither readable nor writable, as long as it connects. Returns how many bytes of filler lie in our end's queue.
@@ -124,7 +112,7 @@ pub(crate) fn show_connecting(program: BorrowedFd<'_>) -> Result<usize, Errno> {
 }
 
 /// Urgent bytes are to lie among the others: where they do not, AF_UNIX drops them at the next read.
-fn take_urgent_inline(ours: BorrowedFd<'_>) {
+pub(super) fn take_urgent_inline(ours: BorrowedFd<'_>) {
     if let Err(error) = SockRef::from(&ours).set_out_of_band_inline(true) {
         tracing::debug!(%error, "SO_OOBINLINE of a socketpair");
     }
@@ -142,21 +130,13 @@ fn fill(program: BorrowedFd<'_>) -> Result<usize, Errno> {
 }
 
 /// Shows a joined pair as connected: the buffer grows, and draining the `filler` raises EPOLLOUT,
-/// level and edge. `program` is a copy of the program's end, if it could be had.
-pub(crate) fn show_connected(
-    program: Option<BorrowedFd<'_>>,
-    ours: BorrowedFd<'_>,
-    mut filler: usize,
-) {
+/// level and edge; without filler the larger buffer does so. `program` is a copy of the program's end,
+/// if it could be had.
+pub(crate) fn show_connected(program: Option<BorrowedFd<'_>>, ours: BorrowedFd<'_>, filler: usize) {
     if let Some(program) = program {
+        // sk_setsockopt wakes those who wait to write.
         widen(program);
-        if filler == 0 {
-            // Nobody was shown a connecting socket. A byte that comes and goes tells of the change.
-            let flags = MsgFlags::MSG_DONTWAIT | MsgFlags::MSG_NOSIGNAL;
-            filler = send(program.as_raw_fd(), &FILLER[..1], flags).unwrap_or(0);
-        }
     }
-    widen(ours);
     let mut sink = [0; FILLER.len()];
     let mut left = filler;
     // Exactly the filler: what the program wrote since lies behind it.
@@ -227,37 +207,32 @@ pub(crate) fn take_error(end: BorrowedFd<'_>) -> i32 {
     get_option(end, libc::SOL_SOCKET, libc::SO_ERROR).unwrap_or(0)
 }
 
-/// Gives an end the buffer that bulk data needs. A failure costs speed alone.
-pub(crate) fn widen(end: BorrowedFd<'_>) {
-    if let Err(error) = set_option(end, libc::SOL_SOCKET, libc::SO_SNDBUF, BULK_BUFFER) {
-        tracing::debug!(%error, "SO_SNDBUF of a socketpair");
+/// Gives an accepted connection the options of its listener that the kernel itself keeps for the pair.
+/// `rare` ones have been set on the listener: [`RARELY_SET`].
+pub(crate) fn inherit_options(listener: BorrowedFd<'_>, connection: BorrowedFd<'_>, rare: bool) {
+    inherit_integer(listener, connection, libc::SO_KEEPALIVE);
+    inherit_timeouts(listener, connection);
+    if rare {
+        for &option in RARELY_SET {
+            match option {
+                libc::SO_MAX_PACING_RATE => inherit_pacing_rate(listener, connection),
+                _ => inherit_integer(listener, connection, option),
+            }
+        }
     }
 }
 
-/// Integer options of SOL_SOCKET that the kernel keeps for the pair, and that accept(2) inherits.
-const INHERITED: [i32; 9] = [
-    libc::SO_KEEPALIVE,
-    libc::SO_BROADCAST,
-    libc::SO_OOBINLINE,
-    libc::SO_DONTROUTE,
-    libc::SO_RCVLOWAT,
-    libc::SO_TIMESTAMP,
-    libc::SO_NO_CHECK,
-    libc::SO_SELECT_ERR_QUEUE,
-    libc::SO_BUSY_POLL,
-];
-
-/// Gives an accepted connection the options of its listener that the kernel itself keeps for the pair.
-pub(crate) fn inherit_options(listener: BorrowedFd<'_>, connection: BorrowedFd<'_>) {
-    for option in INHERITED {
-        let default = i32::from(option == libc::SO_RCVLOWAT);
-        match get_option(listener, libc::SOL_SOCKET, option) {
-            Ok(value) if value != default => {
-                inherited(set_option(connection, libc::SOL_SOCKET, option, value));
-            }
-            _ => {}
+fn inherit_integer(listener: BorrowedFd<'_>, connection: BorrowedFd<'_>, option: i32) {
+    let default = i32::from(option == libc::SO_RCVLOWAT);
+    match get_option(listener, libc::SOL_SOCKET, option) {
+        Ok(value) if value != default => {
+            inherited(set_option(connection, libc::SOL_SOCKET, option, value));
         }
+        _ => {}
     }
+}
+
+fn inherit_timeouts(listener: BorrowedFd<'_>, connection: BorrowedFd<'_>) {
     let (from, to) = (SockRef::from(&listener), SockRef::from(&connection));
     if let Ok(timeout @ Some(_)) = from.read_timeout() {
         inherited(to.set_read_timeout(timeout));
@@ -265,6 +240,9 @@ pub(crate) fn inherit_options(listener: BorrowedFd<'_>, connection: BorrowedFd<'
     if let Ok(timeout @ Some(_)) = from.write_timeout() {
         inherited(to.set_write_timeout(timeout));
     }
+}
+
+fn inherit_pacing_rate(listener: BorrowedFd<'_>, connection: BorrowedFd<'_>) {
     // A rate of all ones means none.
     match get_long_option(listener, libc::SOL_SOCKET, libc::SO_MAX_PACING_RATE) {
         Ok(u64::MAX) | Err(_) => {}
@@ -292,12 +270,12 @@ pub(crate) fn is_nonblocking(end: BorrowedFd<'_>) -> Result<bool, Errno> {
     Ok(OFlag::from_bits_truncate(flags).contains(OFlag::O_NONBLOCK))
 }
 
-/// Sets or clears O_NONBLOCK on the open file.
+/// Sets or clears O_NONBLOCK on the open file, which the program does not have yet: no other flag is set.
 ///
 /// # Errors
 /// As fcntl(2).
 pub(crate) fn set_nonblocking(end: BorrowedFd<'_>, on: bool) -> Result<(), Errno> {
-    let mut flags = OFlag::from_bits_truncate(fcntl(end, FcntlArg::F_GETFL)?);
+    let mut flags = OFlag::empty();
     flags.set(OFlag::O_NONBLOCK, on);
     fcntl(end, FcntlArg::F_SETFL(flags)).map(drop)
 }
@@ -307,6 +285,7 @@ mod tests {
     use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
 
     use super::*;
+    use crate::supervisor::meeting::Meeting;
 
     fn readiness(end: &OwnedFd) -> EpollFlags {
         let epoll = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC).unwrap();
@@ -321,14 +300,14 @@ mod tests {
 
     fn connected() -> (OwnedFd, OwnedFd) {
         let program = alone(true).unwrap();
-        let ours = join(program.as_fd()).unwrap();
+        let ours = Meeting::default().join(program.as_fd()).unwrap();
         show_connected(Some(program.as_fd()), ours.as_fd(), 0);
         (program, ours)
     }
 
     fn connecting() -> (OwnedFd, OwnedFd, usize) {
         let program = alone(true).unwrap();
-        let ours = join(program.as_fd()).unwrap();
+        let ours = Meeting::default().join(program.as_fd()).unwrap();
         let filler = show_connecting(program.as_fd()).unwrap();
         (program, ours, filler)
     }
@@ -391,7 +370,7 @@ mod tests {
         let mut wait = || epoll.wait(&mut events, EpollTimeout::ZERO).unwrap();
         assert_eq!(wait(), 1);
         assert_eq!(wait(), 0);
-        let ours = join(program.as_fd()).unwrap();
+        let ours = Meeting::default().join(program.as_fd()).unwrap();
         show_connected(Some(program.as_fd()), ours.as_fd(), 0);
         assert_eq!(wait(), 1);
         assert_eq!(events[0].events(), EpollFlags::EPOLLOUT);

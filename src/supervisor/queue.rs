@@ -14,9 +14,12 @@ use super::{
     pair,
     sockets::{End, ProgramEnd, Table},
 };
-use crate::emul::{
-    outcome::{Injection, Origin},
-    socket::SocketId,
+use crate::{
+    emul::{
+        outcome::{Injection, Origin},
+        socket::SocketId,
+    },
+    sys::socket::widen,
 };
 
 /// A connection that accept(2) has not taken.
@@ -101,7 +104,7 @@ impl Table {
             return;
         };
         self.set_program_end(connection, program);
-        pair::widen(fd.as_fd());
+        widen(fd.as_fd());
         let was_reset = self
             .get(connection)
             .is_some_and(|entry| matches!(entry.end, End::Ours(_)));
@@ -129,6 +132,9 @@ impl Table {
                 if let (Ok(_), Some(entry)) = (place, self.get(listener)) {
                     let waiting = Waiting { connection, peer };
                     entry.queue.lying.push_back(None);
+                    if let Err(error) = pair::set_nonblocking(injection.fd.as_fd(), false) {
+                        tracing::debug!(%error, "a connection stays non-blocking");
+                    }
                     entry.queue.returned.push_front((waiting, injection.fd));
                 }
             }

@@ -25,11 +25,7 @@ impl Supervisor {
         let call = Call::new(&self.listener, trapped);
         let Some(row) = CALLS.iter().find(|row| row.number == trapped.number) else {
             // Not in the table the filter was made from: leave it as it is.
-            self.deliver(
-                &mut self.table(),
-                &trapped,
-                Ok(Outcome::Native("not handled")),
-            );
+            self.send(&trapped, Ok(Outcome::Native("not handled")));
             return;
         };
         let shown = tracing::enabled!(tracing::Level::DEBUG).then(|| trace::call(row, &call));
@@ -37,7 +33,11 @@ impl Supervisor {
         if let Some(shown) = shown {
             tracing::debug!("{shown} {}", trace::answer(&answer));
         }
-        self.deliver(&mut self.table(), &trapped, answer);
+        match answer {
+            Ok(Outcome::Inject(_)) => self.deliver(&mut self.table(), &trapped, answer),
+            // Without the table, which the network's thread may want meanwhile.
+            answer => self.send(&trapped, answer),
+        }
     }
 
     /// Answers a call that has waited.
@@ -73,16 +73,21 @@ impl Supervisor {
     }
 
     fn deliver(&self, table: &mut Table, trapped: &Trapped, answer: Answer) {
+        match answer {
+            Ok(Outcome::Inject(injection)) => told(trapped, self.inject(table, trapped, injection)),
+            answer => self.send(trapped, answer),
+        }
+    }
+
+    /// Gives an answer that comes with no descriptor.
+    fn send(&self, trapped: &Trapped, answer: Answer) {
         let sent = match answer {
             Ok(Outcome::Value(value)) => self.listener.answer(trapped.id, value, 0),
             Ok(Outcome::Native(_)) => self.listener.resume(trapped.id),
-            Ok(Outcome::Park(_)) => return,
-            Ok(Outcome::Inject(injection)) => self.inject(table, trapped, injection),
+            Ok(Outcome::Park(_) | Outcome::Inject(_)) => return,
             Err(errno) => self.listener.answer(trapped.id, 0, -(errno as i32)),
         };
-        if let Err(error) = sent {
-            tracing::debug!(tid = trapped.tid, %error, "the caller has gone before its answer");
-        }
+        told(trapped, sent);
     }
 
     fn inject(
@@ -115,6 +120,12 @@ impl Supervisor {
                 }
             }
         }
+    }
+}
+
+fn told(trapped: &Trapped, sent: nix::Result<()>) {
+    if let Err(error) = sent {
+        tracing::debug!(tid = trapped.tid, %error, "the caller has gone before its answer");
     }
 }
 

@@ -10,7 +10,7 @@ use std::{
 
 use nix::sys::{socket::UnixAddr, stat::fstat};
 
-use super::{call::identity, park::Parked, queue::Queue, tasks::Holder};
+use super::{call::identity, meeting::Meeting, park::Parked, queue::Queue, tasks::Holder};
 use crate::emul::{
     outcome::Wait,
     socket::{Socket, SocketId},
@@ -76,6 +76,8 @@ pub(super) struct Entry {
     pub(super) queue: Queue,
     /// shutdown(2) was called while the program's end was alone: the kernel keeps that for good.
     pub(super) marked: bool,
+    /// An option was set that connections inherit and hardly any has (`RARELY_SET`).
+    pub(super) rarely_set: bool,
     /// The program has closed it, which was told before the bridge was at its end.
     pub(super) closed: bool,
     /// An accepted connection that still lies in its listener's queue.
@@ -93,6 +95,7 @@ impl Entry {
             holder: None,
             queue: Queue::default(),
             marked: false,
+            rarely_set: false,
             closed: false,
             unaccepted: program.is_none(),
         }
@@ -110,6 +113,8 @@ pub(super) struct Table {
     /// Accepted connections by the SO_COOKIE of the program's end: they are known by that of our end,
     /// which is older.
     accepted: HashMap<SocketId, SocketId>,
+    /// Where programs' ends are given their peers. Here, so that it serves one at a time.
+    pub(super) meeting: Meeting,
     /// Calls that wait.
     pub(super) parked: Vec<Parked>,
     /// Entries that only a sweep can end.

@@ -10,15 +10,15 @@ use nix::{
     errno::Errno,
     sys::socket::{ControlMessage, ControlMessageOwned, MsgFlags, recvmsg, sendmsg},
 };
-use tokio::io::unix::AsyncFd;
+use tokio::io::{Interest, unix::AsyncFd};
 
-/// Registers a descriptor with the runtime, for reading and writing.
+/// Registers a descriptor with the runtime. A hang-up is told whatever the `interest`.
 ///
 /// # Errors
 /// ENOMEM, ENOSPC: epoll_ctl(2).
-pub(crate) fn watch(fd: OwnedFd) -> io::Result<AsyncFd<OwnedFd>> {
+pub(crate) fn watch(fd: OwnedFd, interest: Interest) -> io::Result<AsyncFd<OwnedFd>> {
     // SAFETY: an OwnedFd keeps its one number open for as long as the registration owns it.
-    Ok(unsafe { AsyncFd::register(fd) }?)
+    Ok(unsafe { AsyncFd::register_with_interest(fd, interest) }?)
 }
 
 /// Lets the number `fd` mean `other` from now on (dup3(2)): what it meant is closed.
