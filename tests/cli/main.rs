@@ -40,6 +40,7 @@ mod status;
 mod stranger;
 mod talk;
 mod terminal;
+mod threads;
 mod trust;
 
 use std::path::Path;
