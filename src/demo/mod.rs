@@ -38,7 +38,7 @@ pub(crate) struct DemoOptions {
 
     /// Number of short connections, one after another
     #[arg(long, value_name = "N", default_value_t = 1000, value_parser = value_parser!(u32).range(2..=1_000_000))]
-    connections: u32,
+    short_connections: u32,
 }
 
 /// Why the demonstration did not come to its end.
@@ -156,7 +156,7 @@ fn demonstrate(options: &DemoOptions) -> Result<Result<String, String>, DemoErro
         bytes: u64::from(options.mebibytes) << 20,
     };
     let short = Load {
-        connections: options.connections.into(),
+        connections: options.short_connections.into(),
         bytes: SHORT,
     };
     let mut parts = Vec::new();

@@ -33,7 +33,7 @@ pub(super) const TOOK: &str = "took ";
 pub(crate) struct ServerOptions {
     /// How many connections to serve, one after another
     #[arg(long)]
-    pub(super) connections: u32,
+    pub(super) count: u32,
 }
 
 /// What the client is to do.
@@ -43,7 +43,7 @@ pub(crate) struct ClientOptions {
     pub(super) address: SocketAddr,
     /// How many connections to make, one after another
     #[arg(long)]
-    pub(super) connections: u32,
+    pub(super) count: u32,
     /// How many bytes to send on each
     #[arg(long)]
     pub(super) bytes: u64,
@@ -57,7 +57,7 @@ pub(crate) fn serve(options: &ServerOptions) -> io::Result<()> {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
     say(&format!("{LISTENING}{}", listener.local_addr()?))?;
     let mut buffer = vec![0; CHUNK];
-    for _ in 0..options.connections {
+    for _ in 0..options.count {
         let (mut stream, _) = listener.accept()?;
         let (mut bytes, mut checksum) = (0, Hasher::new());
         loop {
@@ -83,7 +83,7 @@ pub(crate) fn serve(options: &ServerOptions) -> io::Result<()> {
 pub(crate) fn send(options: &ClientOptions) -> io::Result<()> {
     let mut block = random_block();
     let begin = Instant::now();
-    for connection in 0..options.connections {
+    for connection in 0..options.count {
         let mut stream = TcpStream::connect(options.address)?;
         let checksum = fill(&mut stream, &mut block, connection, options.bytes)?;
         stream.shutdown(Shutdown::Write)?;

@@ -70,15 +70,15 @@ pub(super) fn run(
         Process::start(role, arguments, wrapped, folder, events).map_err(DemoError::Start)
     };
     let before = Counters::now().map_err(DemoError::Counters)?;
-    let connections = format!("--connections={}", load.connections);
-    let server = start(Role::Server, std::slice::from_ref(&connections))?;
+    let count = format!("--count={}", load.connections);
+    let server = start(Role::Server, std::slice::from_ref(&count))?;
     let Some(address) = listening(events).map_err(|error| error.with_words(&[&server]))? else {
         server.finish()?;
         return Err(DemoError::Silent);
     };
     let client = start(
         Role::Client,
-        &[address, connections, format!("--bytes={}", load.bytes)],
+        &[address, count, format!("--bytes={}", load.bytes)],
     )?;
     let mut record = Record::new();
     record

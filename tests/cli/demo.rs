@@ -52,7 +52,7 @@ fn a_small_demo() {
     let home = tempfile::tempdir().expect("a folder");
     let mut command = demo(
         home.path(),
-        &["demo", "--mebibytes", "64", "--connections", "50"],
+        &["demo", "--mebibytes", "64", "--short-connections", "50"],
     );
     // Settings of the caller do not reach the demonstration's programs.
     command.env("QUICWRAP_SERVER_CERT", "/no/such/file");
@@ -89,7 +89,7 @@ fn a_demo_that_cannot_be() {
         "demo",
         "--mebibytes",
         "1",
-        "--connections",
+        "--short-connections",
         "2",
     ];
     let done = demo(home.path(), &words).output().expect("unshare runs");
