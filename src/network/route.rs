@@ -20,8 +20,6 @@ const LAST_PAUSE: Duration = Duration::from_secs(16);
 pub(crate) struct Route {
     /// The address that packets to the peer carry as their source; its port means nothing.
     pub(crate) local: SocketAddr,
-    /// Largest IP packet towards the peer, in bytes, as far as this host knows.
-    pub(crate) mtu: u32,
     /// A UDP socket connected to the peer.
     probe: Socket,
 }
@@ -49,18 +47,21 @@ pub(crate) fn find(peer: SocketAddr, source: Option<SocketAddr>) -> Result<Route
     if peer.ip().is_multicast() {
         return Err(Errno::ENETUNREACH);
     }
-    let (level, name) = match peer {
-        SocketAddr::V4(_) => (libc::IPPROTO_IP, libc::IP_MTU),
-        SocketAddr::V6(_) => (libc::IPPROTO_IPV6, libc::IPV6_MTU),
-    };
-    let mtu = get_option(probe.as_fd(), level, name)
-        .unwrap_or(0)
-        .unsigned_abs();
     let local = local.unwrap_or(peer);
-    Ok(Route { local, mtu, probe })
+    Ok(Route { local, probe })
 }
 
 impl Route {
+    /// Largest IP packet towards the peer, in bytes, as far as this host knows; 0 if it does not.
+    pub(crate) fn mtu(&self) -> u32 {
+        let (level, name) = match self.local {
+            SocketAddr::V4(_) => (libc::IPPROTO_IP, libc::IP_MTU),
+            SocketAddr::V6(_) => (libc::IPPROTO_IPV6, libc::IPV6_MTU),
+        };
+        let mtu = get_option(self.probe.as_fd(), level, name);
+        mtu.unwrap_or(0).unsigned_abs()
+    }
+
     /// Asks the peer's host whether the port is closed, with an empty datagram, which a QUIC endpoint
     /// ignores. A port of this host has answered when send(2) returns, so that no handshake need begin
     /// that would be abandoned. Other answers are for [`Self::refusal`].
@@ -129,7 +130,7 @@ mod tests {
             route.local.ip(),
             "127.0.0.1".parse::<std::net::IpAddr>().unwrap()
         );
-        assert!(route.mtu >= 1500);
+        assert!(route.mtu() >= 1500);
     }
 
     #[test]

@@ -19,8 +19,6 @@ use super::{
 };
 use crate::emul::transport::Events;
 
-/// Threads beyond which a number that nobody chose does not go.
-const MOST_BY_DEFAULT: usize = 8;
 /// Threads that may be asked for: as many as one byte of a connection ID tells apart evenly (see
 /// [`crate::quic::steering`]).
 pub(crate) const MOST: usize = 64;
@@ -40,13 +38,6 @@ pub(crate) struct Worker {
     /// What the bridges on it move.
     pub(crate) activity: Arc<Activity>,
     thread: Mutex<Option<(oneshot::Sender<()>, thread::JoinHandle<()>)>>,
-}
-
-/// How many threads there are when nobody says: half of the processors that this process may use, for the programs need
-/// the others.
-pub(crate) fn default_count() -> usize {
-    let processors = thread::available_parallelism().map_or(1, usize::from);
-    (processors / 2).clamp(1, MOST_BY_DEFAULT)
 }
 
 impl Workers {

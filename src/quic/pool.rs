@@ -294,7 +294,7 @@ impl Pool {
         let crypto = QuicClientConfig::try_from(self.trust.client_config(peer)?)?;
         let mut config = ClientConfig::new(Arc::new(crypto));
         let transport =
-            config::transport(route.mtu, self.settings.idle_timeout, config::NO_STREAMS);
+            config::transport(route.mtu(), self.settings.idle_timeout, config::NO_STREAMS);
         config.transport_config(transport);
         Ok(config)
     }

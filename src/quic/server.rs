@@ -120,20 +120,21 @@ impl Server {
     /// # Errors
     /// No certificate to present, or a socket that lacks an option.
     pub(crate) fn start(
-        sockets: Vec<UdpSocket>,
+        mut sockets: Vec<UdpSocket>,
         port: u16,
         listeners: Arc<Listeners>,
         trust: &Arc<Trust>,
         shared: &Arc<Shared>,
     ) -> Result<Arc<Self>, ServerError> {
         // Replaced for each client; made here so that what is wrong is said now.
-        let [first, others @ ..] = &sockets[..] else {
-            return Err(io::Error::from(io::ErrorKind::NotConnected).into());
-        };
-        let crypto = trust.server_config(first.local_addr()?)?;
+        let first = sockets.first().ok_or(io::ErrorKind::NotConnected);
+        let crypto = trust.server_config(first.map_err(io::Error::from)?.local_addr()?)?;
         let config = ServerConfig::with_crypto(Arc::new(QuicServerConfig::try_from(crypto)?));
-        if !others.is_empty() {
-            steering::steer(first, sockets.len())?;
+        if let [first, _, ..] = &sockets[..]
+            && let Err(error) = steering::steer(first, sockets.len())
+        {
+            tracing::warn!(%error, "one thread serves port {port}: the kernel cannot choose among several");
+            sockets.truncate(1);
         }
         let count = sockets.len();
         let opened = sockets.into_iter().enumerate().map(|(number, socket)| {
@@ -310,7 +311,7 @@ impl Server {
         let mut config = self.config.clone();
         let crypto = self.trust.server_config(client)?;
         config.crypto = Arc::new(QuicServerConfig::try_from(crypto)?);
-        let mtu = route::find(client, None).map_or(0, |route| route.mtu);
+        let mtu = route::find(client, None).map_or(0, |route| route.mtu());
         // The client's part of the handshake is complete before its certificate has been looked at
         // (RFC 8446 section 4.4.2): without a stream, its connect(2) waits until it was accepted.
         let streams = if self.trust.asks_clients() {
