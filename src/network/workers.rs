@@ -19,7 +19,7 @@ use super::{
 };
 use crate::emul::transport::Events;
 
-/// Threads that may be asked for: as many as one byte of a connection ID tells apart evenly (see
+/// Threads that may be asked for: one byte of a connection ID tells so many apart nearly evenly (see
 /// [`crate::quic::steering`]).
 pub(crate) const MOST: usize = 64;
 
