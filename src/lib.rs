@@ -24,6 +24,8 @@ mod stats;
 mod supervisor;
 mod sys;
 mod trust;
+#[cfg_attr(not(test), expect(dead_code, reason = "the supervisor does not use it yet"))]
+mod zpoline;
 
 #[doc(hidden)]
 pub use quic::bench;

@@ -1,4 +1,4 @@
-//! Raw system calls: the only home of `unsafe` beside the zpoline fast path.
+//! Raw system calls: the only home of `unsafe`.
 //!
 //! Everything here is a thin, checked wrapper that nix, socket2 or std do not offer. The rest of the
 //! program is safe code and calls these.
@@ -7,7 +7,9 @@ pub(crate) mod fd;
 pub(crate) mod pidfd;
 pub(crate) mod probe;
 pub(crate) mod process;
+pub(crate) mod ptrace;
 pub(crate) mod seccomp;
+pub(crate) mod shared_memory;
 pub(crate) mod socket;
 pub(crate) mod startup;
 

@@ -1,0 +1,113 @@
+//! Memory that this process writes and others read.
+
+use std::{
+    ffi::CStr,
+    num::NonZeroUsize,
+    os::fd::{AsFd, BorrowedFd, OwnedFd},
+    ptr::NonNull,
+    slice,
+    sync::atomic::{AtomicU32, AtomicU64},
+};
+
+use nix::{
+    errno::Errno,
+    fcntl::{FcntlArg, SealFlag, fcntl},
+    sys::{
+        memfd::{MFdFlags, memfd_create},
+        mman::{MapFlags, ProtFlags, mmap, munmap},
+    },
+    unistd::ftruncate,
+};
+
+/// `F_SEAL_FUTURE_WRITE` (linux/fcntl.h, since 5.1), which nix does not name.
+const FUTURE_WRITE: SealFlag = SealFlag::from_bits_retain(0x10);
+
+/// A file in memory, zero at first, mapped here. Nobody else can write it, whatever descriptor they
+/// have: it is sealed.
+#[derive(Debug)]
+pub(crate) struct SharedMemory {
+    file: OwnedFd,
+    start: NonNull<u8>,
+    bytes: usize,
+}
+
+// SAFETY: the mapping belongs to no thread, and is handed out as atomics alone.
+unsafe impl Send for SharedMemory {}
+// SAFETY: as above.
+unsafe impl Sync for SharedMemory {}
+
+impl SharedMemory {
+    /// So many bytes; pages that are not touched take no memory.
+    ///
+    /// # Errors
+    /// EMFILE, ENFILE, ENOMEM: memfd_create(2), mmap(2). EINVAL: no bytes.
+    pub(crate) fn new(name: &CStr, bytes: usize) -> nix::Result<Self> {
+        let length = NonZeroUsize::new(bytes).ok_or(Errno::EINVAL)?;
+        let size = i64::try_from(bytes).map_err(|_| Errno::EINVAL)?;
+        let file = memfd_create(name, MFdFlags::MFD_CLOEXEC | MFdFlags::MFD_ALLOW_SEALING)?;
+        ftruncate(&file, size)?;
+        let access = ProtFlags::PROT_READ | ProtFlags::PROT_WRITE;
+        // SAFETY: a new mapping at an address that the kernel chooses; no other code knows it.
+        let start = unsafe { mmap(None, length, access, MapFlags::MAP_SHARED, &file, 0) }?.cast();
+        let memory = Self { file, start, bytes };
+        let fixed = SealFlag::F_SEAL_SHRINK | SealFlag::F_SEAL_GROW;
+        let seals = fixed | FUTURE_WRITE | SealFlag::F_SEAL_SEAL;
+        fcntl(&memory.file, FcntlArg::F_ADD_SEALS(seals))?;
+        Ok(memory)
+    }
+
+    /// The number of bytes.
+    pub(crate) fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    /// As words of 4 bytes.
+    pub(crate) fn words(&self) -> &[AtomicU32] {
+        // SAFETY: the mapping is page-aligned, as long as `bytes`, zeroed and alive as long as self;
+        // atomics may be written by several.
+        unsafe { slice::from_raw_parts(self.start.cast().as_ptr(), self.bytes / size_of::<u32>()) }
+    }
+
+    /// As words of 8 bytes, the same memory.
+    pub(crate) fn long_words(&self) -> &[AtomicU64] {
+        // SAFETY: as above. x86-64 keeps accesses of different sizes coherent.
+        unsafe { slice::from_raw_parts(self.start.cast().as_ptr(), self.bytes / size_of::<u64>()) }
+    }
+}
+
+impl AsFd for SharedMemory {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.file.as_fd()
+    }
+}
+
+impl Drop for SharedMemory {
+    fn drop(&mut self) {
+        // SAFETY: the mapping is ours, and no slice of it outlives self.
+        let unmapped = unsafe { munmap(self.start.cast(), self.bytes) };
+        debug_assert_eq!(unmapped, Ok(()));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::Ordering;
+
+    use nix::unistd::write;
+
+    use super::*;
+
+    #[test]
+    fn only_this_mapping_can_be_written() {
+        let memory = SharedMemory::new(c"test", 4096).unwrap();
+        memory.words()[1].store(7, Ordering::Relaxed);
+        assert_eq!(memory.long_words()[0].load(Ordering::Relaxed), 7 << 32);
+        assert_eq!(write(&memory.file, b"x"), Err(Errno::EPERM));
+        let access = ProtFlags::PROT_READ | ProtFlags::PROT_WRITE;
+        let length = NonZeroUsize::new(4096).unwrap();
+        // SAFETY: a new mapping, if there is one at all.
+        let writable = unsafe { mmap(None, length, access, MapFlags::MAP_SHARED, &memory, 0) };
+        assert_eq!(writable, Err(Errno::EPERM));
+        assert_eq!(ftruncate(&memory.file, 0), Err(Errno::EPERM));
+    }
+}

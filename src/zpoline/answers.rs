@@ -1,0 +1,214 @@
+//! The calls that are answered in the program, from the entry of its socket in the shared table.
+//!
+//! An entry is read between two looks at its sequence, which is odd while the supervisor may be
+//! changing the socket: what was read is then of one moment, and what is not goes to the supervisor.
+#![forbid(unsafe_code)]
+
+use iced_x86::{
+    IcedError,
+    code_asm::{registers::*, *},
+};
+
+use super::{
+    image::{Labels, frame, get_socket_option, number},
+    layout::{action, entry, slot},
+};
+
+/// Bytes of a sockaddr_in, which are also those of a struct timeval.
+const V4_BYTES: i32 = 16;
+/// Bytes of a sockaddr_in6.
+const V6_BYTES: i32 = 28;
+
+/// Answers the call, or goes on to where it is. The entry is in %r11.
+pub(super) fn answer(a: &mut CodeAssembler, labels: &Labels) -> Result<(), IcedError> {
+    let (mut local, mut peer, mut get) = (a.create_label(), a.create_label(), a.create_label());
+    a.mov(ecx, dword_ptr(rsp + frame::WHAT))?;
+    a.mov(edx, ecx)?;
+    a.shr(edx, 8)?;
+    for (label, code) in [
+        (local, action::LOCAL),
+        (peer, action::PEER),
+        (get, action::GET),
+    ] {
+        a.cmp(edx, i32::from(code))?;
+        a.je(label)?;
+    }
+    a.jmp(labels.ask)?;
+    a.set_label(&mut local)?;
+    name(a, labels, entry::LOCAL_BYTES, entry::LOCAL)?;
+    a.set_label(&mut peer)?;
+    name(a, labels, entry::PEER_BYTES, entry::PEER)?;
+    a.set_label(&mut get)?;
+    get_option(a, labels)
+}
+
+/// Puts the sequence into %edx, unless the entry is being changed.
+fn begin(a: &mut CodeAssembler, otherwise: CodeLabel) -> Result<(), IcedError> {
+    a.mov(edx, dword_ptr(r11 + entry::SEQUENCE))?;
+    a.test(edx, 1)?;
+    a.jnz(otherwise)
+}
+
+/// Whether what was read since [`begin`] is of one moment, and of this socket. Changes %rax.
+fn end(a: &mut CodeAssembler, otherwise: CodeLabel) -> Result<(), IcedError> {
+    a.cmp(dword_ptr(r11 + entry::SEQUENCE), edx)?;
+    a.jne(otherwise)?;
+    a.mov(rax, qword_ptr(rsp + frame::COOKIE))?;
+    a.cmp(qword_ptr(r11 + entry::COOKIE), rax)?;
+    a.jne(otherwise)
+}
+
+fn succeed(a: &mut CodeAssembler, labels: &Labels) -> Result<(), IcedError> {
+    a.mov(qword_ptr(rsp + frame::RAX), 0)?;
+    a.jmp(labels.answered)
+}
+
+/// getsockname(2) and getpeername(2): %rsi is where the address goes, %rdx where its length is.
+fn name(
+    a: &mut CodeAssembler,
+    labels: &Labels,
+    bytes_at: u64,
+    address_at: u64,
+) -> Result<(), IcedError> {
+    let mut v6 = a.create_label();
+    a.cmp(dword_ptr(r11 + bytes_at), V6_BYTES)?;
+    a.je(v6)?;
+    a.cmp(dword_ptr(r11 + bytes_at), V4_BYTES)?;
+    a.jne(labels.ask)?;
+    name_v4(a, labels, bytes_at, address_at)?;
+    a.set_label(&mut v6)?;
+    name_v6(a, labels, bytes_at, address_at)
+}
+
+/// SO_RCVTIMEO is as large as the address and nothing depends on its being read: the kernel so checks
+/// both pointers, and leaves 16 as the length, unless that was less.
+fn name_v4(
+    a: &mut CodeAssembler,
+    labels: &Labels,
+    bytes_at: u64,
+    address_at: u64,
+) -> Result<(), IcedError> {
+    a.mov(r10, qword_ptr(rsp + frame::RSI))?;
+    a.mov(r8, qword_ptr(rsp + frame::RDX))?;
+    get_socket_option(a, libc::SO_RCVTIMEO)?;
+    a.jnz(labels.ask)?;
+    a.cmp(dword_ptr(r8), V4_BYTES)?;
+    a.jne(labels.ask)?;
+    a.mov(r11, qword_ptr(rsp + frame::ENTRY))?;
+    begin(a, labels.ask)?;
+    a.cmp(dword_ptr(r11 + bytes_at), V4_BYTES)?;
+    a.jne(labels.ask)?;
+    a.mov(rcx, qword_ptr(r11 + address_at))?;
+    a.mov(rsi, qword_ptr(r11 + address_at + 8))?;
+    end(a, labels.ask)?;
+    a.mov(qword_ptr(r10), rcx)?;
+    a.mov(qword_ptr(r10 + 8), rsi)?;
+    succeed(a, labels)
+}
+
+/// The same for a larger address, whose length is read first: SO_TYPE cannot be set, but the kernel
+/// sees whether its value can be read. Both ends of the address are checked.
+fn name_v6(
+    a: &mut CodeAssembler,
+    labels: &Labels,
+    bytes_at: u64,
+    address_at: u64,
+) -> Result<(), IcedError> {
+    let mut undo = a.create_label();
+    a.mov(r10, qword_ptr(rsp + frame::RDX))?;
+    a.mov(r8d, 4)?;
+    a.mov(esi, libc::SOL_SOCKET)?;
+    a.mov(edx, libc::SO_TYPE)?;
+    a.mov(eax, number::SETSOCKOPT)?;
+    a.syscall()?;
+    a.cmp(eax, -libc::ENOPROTOOPT)?;
+    a.jne(labels.ask)?;
+    a.mov(ecx, dword_ptr(r10))?;
+    a.cmp(ecx, V6_BYTES)?;
+    a.jl(labels.ask)?;
+    a.mov(dword_ptr(rsp + frame::SPARE), ecx)?;
+    a.mov(r8, r10)?;
+    a.mov(r10, qword_ptr(rsp + frame::RSI))?;
+    get_socket_option(a, libc::SO_RCVTIMEO)?;
+    a.jnz(labels.ask)?;
+    a.lea(r10, qword_ptr(r10 + (V6_BYTES - V4_BYTES)))?;
+    a.mov(dword_ptr(rsp + frame::WHAT), V4_BYTES)?;
+    a.lea(r8, qword_ptr(rsp + frame::WHAT))?;
+    get_socket_option(a, libc::SO_RCVTIMEO)?;
+    a.jnz(undo)?;
+    a.mov(r11, qword_ptr(rsp + frame::ENTRY))?;
+    a.mov(r10, qword_ptr(rsp + frame::RSI))?;
+    begin(a, undo)?;
+    a.cmp(dword_ptr(r11 + bytes_at), V6_BYTES)?;
+    a.jne(undo)?;
+    for offset in [0, 8, 16] {
+        a.mov(rcx, qword_ptr(r11 + address_at + offset))?;
+        a.mov(qword_ptr(r10 + offset), rcx)?;
+    }
+    a.mov(ecx, dword_ptr(r11 + address_at + 24))?;
+    a.mov(dword_ptr(r10 + 24), ecx)?;
+    end(a, undo)?;
+    a.mov(r8, qword_ptr(rsp + frame::RDX))?;
+    a.mov(dword_ptr(r8), V6_BYTES)?;
+    succeed(a, labels)?;
+    a.set_label(&mut undo)?;
+    a.mov(ecx, dword_ptr(rsp + frame::SPARE))?;
+    a.mov(r8, qword_ptr(rsp + frame::RDX))?;
+    a.mov(dword_ptr(r8), ecx)?;
+    a.jmp(labels.ask)
+}
+
+/// getsockopt(2): %r10 is where the value goes, %r8 where its length is. The slot is in %cl.
+fn get_option(a: &mut CodeAssembler, labels: &Labels) -> Result<(), IcedError> {
+    let mut error = a.create_label();
+    a.mov(r10, qword_ptr(rsp + frame::R10))?;
+    a.mov(r8, qword_ptr(rsp + frame::R8))?;
+    a.cmp(cl, i32::from(slot::ASK))?;
+    a.je(labels.ask)?;
+    a.cmp(cl, i32::from(slot::ERROR))?;
+    a.je(error)?;
+    // The kernel checks the pointers and the length, and cuts that to an int's.
+    get_socket_option(a, libc::SO_TYPE)?;
+    a.jnz(labels.ask)?;
+    a.mov(r11, qword_ptr(rsp + frame::ENTRY))?;
+    begin(a, labels.ask)?;
+    a.movzx(ecx, byte_ptr(rsp + frame::WHAT))?;
+    a.mov(ecx, dword_ptr(r11 + rcx * 4 + entry::SLOTS))?;
+    end(a, labels.ask)?;
+    // Of a shorter value the supervisor makes the same, and the length is the program's own still.
+    a.cmp(dword_ptr(r8), 4)?;
+    a.jne(labels.ask)?;
+    a.mov(dword_ptr(r10), ecx)?;
+    succeed(a, labels)?;
+    a.set_label(&mut error)?;
+    get_error(a, labels)
+}
+
+/// SO_ERROR. What the pair says is taken by asking; if it is an error the supervisor may know a better
+/// one, which it has written before it let the pair have it. If it is none then no error is pending:
+/// `emul::getsockopt::take_error`.
+fn get_error(a: &mut CodeAssembler, labels: &Labels) -> Result<(), IcedError> {
+    let (mut done, mut store) = (a.create_label(), a.create_label());
+    get_socket_option(a, libc::SO_ERROR)?;
+    a.jnz(labels.ask)?;
+    a.mov(ecx, dword_ptr(r8))?;
+    a.test(ecx, ecx)?;
+    a.jz(done)?;
+    a.cmp(byte_ptr(r10), 0)?;
+    a.je(done)?;
+    a.mov(r11, qword_ptr(rsp + frame::ENTRY))?;
+    a.mov(edx, dword_ptr(r11 + entry::ERROR))?;
+    a.mov(rax, qword_ptr(rsp + frame::COOKIE))?;
+    a.cmp(qword_ptr(r11 + entry::COOKIE), rax)?;
+    a.jne(done)?;
+    a.test(edx, edx)?;
+    a.jz(done)?;
+    a.set_label(&mut store)?;
+    a.mov(byte_ptr(r10), dl)?;
+    a.shr(edx, 8)?;
+    a.inc(r10)?;
+    a.dec(ecx)?;
+    a.jnz(store)?;
+    a.set_label(&mut done)?;
+    succeed(a, labels)
+}

@@ -1,0 +1,496 @@
+//! The fast path: what runs in the program in place of a patched system call. No relocation, no data
+//! of its own, no memory but the stack.
+//!
+//! It may change what the kernel changes, %rax, %rcx and %r11, and nothing else, neither flags nor
+//! vector registers; and it may use 128 bytes of the stack, which Go's unchecked stacks leave free. It
+//! keeps nothing anywhere: a signal may interrupt it at any instruction, and its handler may never
+//! come back. While a call is made the return address is on top of the stack, where debuggers look for
+//! it.
+//!
+//! Pointers of the program are used only after the kernel has checked them, by a call that does no
+//! harm. Whatever is unusual goes to the supervisor, through the gate, as if the site were not patched.
+#![forbid(unsafe_code)]
+
+use iced_x86::{
+    BlockEncoderOptions, IcedError,
+    code_asm::{registers::*, *},
+};
+
+use super::{
+    answers,
+    layout::{
+        CODE, CODE_BYTES, DATA_BYTES, EXECUTED_BYTES, GATE, HEADER, MULTIPLIER, PAGE, SITE_COUNT,
+        SITE_SHIFT, SITES, SLED_BYTES, TRAMPOLINES, action, header, slot, table,
+    },
+};
+
+/// Numbers of system calls, as %eax takes them.
+pub(super) mod number {
+    pub(in crate::zpoline) const CLOSE: i32 = libc::SYS_close as i32;
+    pub(in crate::zpoline) const MMAP: i32 = libc::SYS_mmap as i32;
+    pub(in crate::zpoline) const MPROTECT: i32 = libc::SYS_mprotect as i32;
+    pub(in crate::zpoline) const MUNMAP: i32 = libc::SYS_munmap as i32;
+    pub(in crate::zpoline) const GETSOCKOPT: i32 = libc::SYS_getsockopt as i32;
+    pub(in crate::zpoline) const SETSOCKOPT: i32 = libc::SYS_setsockopt as i32;
+}
+
+/// Offsets from %rsp while the call is looked at.
+pub(super) mod frame {
+    /// The socket's cookie.
+    pub(in crate::zpoline) const COOKIE: i32 = 0;
+    /// The length of that; later the address of the entry.
+    pub(in crate::zpoline) const ENTRY: i32 = 8;
+    /// What is to be done: the slot of an option in the lowest byte, the action above.
+    pub(in crate::zpoline) const WHAT: i32 = 16;
+    /// Four bytes that are free.
+    pub(in crate::zpoline) const SPARE: i32 = 20;
+    /// Saved registers.
+    pub(in crate::zpoline) const R8: i32 = 24;
+    pub(in crate::zpoline) const R10: i32 = 32;
+    pub(in crate::zpoline) const RDX: i32 = 40;
+    pub(in crate::zpoline) const RSI: i32 = 48;
+    pub(in crate::zpoline) const RAX: i32 = 56;
+    pub(in crate::zpoline) const FLAGS: i32 = 64;
+    /// Bytes below the saved registers.
+    pub(in crate::zpoline) const LOCALS: i32 = 24;
+}
+
+/// The bytes to be executed from [`CODE`] on, and the entrances that the supervisor uses.
+#[derive(Debug)]
+pub(super) struct Image {
+    /// The fast path and the gate, each in its page.
+    pub(super) bytes: Vec<u8>,
+    /// Maps the rest: see [`set_up`].
+    pub(super) set_up: u64,
+    /// Writes a site: see [`patch`].
+    pub(super) patch: u64,
+}
+
+/// Where the parts of the fast path go on.
+pub(super) struct Labels {
+    /// To the supervisor: everything is as it was at the site.
+    pub(super) ask: CodeLabel,
+    /// To the kernel.
+    pub(super) native: CodeLabel,
+    /// Back to the program, with the saved %rax as the result.
+    pub(super) answered: CodeLabel,
+}
+
+/// A mistake in this file, which the unit tests exclude.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum ImageError {
+    /// Of an instruction.
+    #[error("internal error: the fast path cannot be assembled: {0}")]
+    Assembler(#[from] IcedError),
+    /// Of the page.
+    #[error("internal error: the fast path has {0} bytes, more than its page")]
+    TooLarge(usize),
+}
+
+/// Makes the image.
+///
+/// # Errors
+/// Mistakes in here.
+pub(super) fn build() -> Result<Image, ImageError> {
+    let mut a = CodeAssembler::new(64)?;
+    let mut set_up_label = a.create_label();
+    let mut patch_label = a.create_label();
+    enter(&mut a)?;
+    a.set_label(&mut set_up_label)?;
+    set_up(&mut a)?;
+    a.set_label(&mut patch_label)?;
+    patch(&mut a)?;
+    let assembled =
+        a.assemble_options(CODE, BlockEncoderOptions::RETURN_NEW_INSTRUCTION_OFFSETS)?;
+    let mut bytes = assembled.inner.code_buffer.clone();
+    if bytes.len() > CODE_BYTES as usize {
+        return Err(ImageError::TooLarge(bytes.len()));
+    }
+    bytes.resize(CODE_BYTES as usize, 0xf4);
+    bytes.extend(gate()?);
+    Ok(Image {
+        bytes,
+        set_up: assembled.label_ip(&set_up_label)?,
+        patch: assembled.label_ip(&patch_label)?,
+    })
+}
+
+/// The call as it would have been at the site, but with the return address on the stack.
+fn call_kernel(a: &mut CodeAssembler) -> Result<(), IcedError> {
+    a.syscall()?;
+    a.mov(rcx, qword_ptr(rsp))?;
+    a.ret()
+}
+
+fn gate() -> Result<Vec<u8>, IcedError> {
+    let mut a = CodeAssembler::new(64)?;
+    call_kernel(&mut a)?;
+    a.assemble(GATE)
+}
+
+/// A trampoline that goes on at `address`.
+pub(super) fn trampoline(address: u64) -> Result<Vec<u8>, IcedError> {
+    let mut a = CodeAssembler::new(64)?;
+    a.syscall()?;
+    a.mov(rcx, address)?;
+    a.jmp(rcx)?;
+    a.assemble(TRAMPOLINES)
+}
+
+/// Who comes here from a patched site has its return address on the stack.
+fn enter(a: &mut CodeAssembler) -> Result<(), IcedError> {
+    let (mut probe, mut known, mut stranger) =
+        (a.create_label(), a.create_label(), a.create_label());
+    a.pushfq()?;
+    a.mov(rcx, qword_ptr(rsp + 8))?;
+    a.imul_3(r11d, ecx, MULTIPLIER.cast_signed())?;
+    a.shr(r11d, SITE_SHIFT)?;
+    a.set_label(&mut probe)?;
+    a.cmp(qword_ptr(r11 * 8 + SITES), rcx)?;
+    a.je(known)?;
+    a.cmp(qword_ptr(r11 * 8 + SITES), 0)?;
+    a.je(stranger)?;
+    a.inc(r11d)?;
+    a.and(r11d, SITE_COUNT as i32 - 1)?;
+    a.jmp(probe)?;
+    // A jump to NULL, or to a number. %rsp is what a crash at the target would show.
+    a.set_label(&mut stranger)?;
+    a.popfq()?;
+    a.hlt()?;
+    a.set_label(&mut known)?;
+    dispatch(a)
+}
+
+/// By the number of the call. On the stack are the flags and the return address.
+fn dispatch(a: &mut CodeAssembler) -> Result<(), IcedError> {
+    let mut ask = a.create_label();
+    let (mut native, mut trampoline) = (a.create_label(), a.create_label());
+    let (mut get, mut set, mut look) = (a.create_label(), a.create_label(), a.create_label());
+    a.cmp(rax, header::ACTION_COUNT as i32)?;
+    a.jae(ask)?;
+    a.movzx(ecx, byte_ptr(rax + HEADER + header::ACTIONS))?;
+    a.cmp(ecx, i32::from(action::TRAMPOLINE))?;
+    a.je(trampoline)?;
+    a.cmp(dword_ptr(HEADER + header::OFF), 0)?;
+    a.jne(ask)?;
+    a.shl(ecx, 8)?;
+    a.jz(ask)?;
+    a.cmp(ecx, i32::from(action::GET) << 8)?;
+    a.je(get)?;
+    a.jb(look)?;
+    option(a, &mut set, header::SET_SOCKET, None, (native, look))?;
+    option(
+        a,
+        &mut get,
+        header::GET_SOCKET,
+        Some(header::GET_TCP),
+        (native, look),
+    )?;
+
+    a.set_label(&mut ask)?;
+    a.popfq()?;
+    a.jmp(GATE)?;
+    a.set_label(&mut native)?;
+    a.popfq()?;
+    call_kernel(a)?;
+    a.set_label(&mut trampoline)?;
+    a.shl(r11d, 4)?;
+    a.lea(rcx, qword_ptr(r11 + TRAMPOLINES))?;
+    a.popfq()?;
+    a.lea(rsp, qword_ptr(rsp + 8))?;
+    a.jmp(rcx)?;
+    a.set_label(&mut look)?;
+    look_at_socket(a)
+}
+
+/// Finds the slot of an option, %esi and %edx, and puts it into %cl. Options of SOL_SOCKET that are not
+/// emulated are the kernel's.
+fn option(
+    a: &mut CodeAssembler,
+    here: &mut CodeLabel,
+    socket_level: u64,
+    tcp_level: Option<u64>,
+    (native, look): (CodeLabel, CodeLabel),
+) -> Result<(), IcedError> {
+    let mut other_level = a.create_label();
+    a.set_label(here)?;
+    a.cmp(esi, libc::SOL_SOCKET)?;
+    a.jne(other_level)?;
+    a.cmp(edx, header::OPTION_COUNT as i32)?;
+    a.jae(native)?;
+    a.mov(r11d, edx)?;
+    a.mov(cl, byte_ptr(r11 + HEADER + socket_level))?;
+    a.cmp(cl, i32::from(slot::NATIVE))?;
+    a.je(native)?;
+    a.jmp(look)?;
+    a.set_label(&mut other_level)?;
+    if let Some(tcp_level) = tcp_level {
+        a.cmp(esi, libc::IPPROTO_TCP)?;
+        a.jne(look)?;
+        a.cmp(edx, header::OPTION_COUNT as i32)?;
+        a.jae(look)?;
+        a.mov(r11d, edx)?;
+        a.mov(cl, byte_ptr(r11 + HEADER + tcp_level))?;
+    }
+    a.jmp(look)
+}
+
+/// Asks the kernel for the socket's cookie, and looks that up.
+fn look_at_socket(a: &mut CodeAssembler) -> Result<(), IcedError> {
+    let mut labels = Labels {
+        ask: a.create_label(),
+        native: a.create_label(),
+        answered: a.create_label(),
+    };
+    let (mut probe, mut ours, mut absent) = (a.create_label(), a.create_label(), a.create_label());
+    for register in [rax, rsi, rdx, r10, r8, rcx] {
+        a.push(register)?;
+    }
+    a.lea(rsp, qword_ptr(rsp - (frame::LOCALS - 8)))?;
+    a.mov(dword_ptr(rsp + frame::ENTRY), 8)?;
+    a.mov(r10, rsp)?;
+    a.lea(r8, qword_ptr(rsp + frame::ENTRY))?;
+    get_socket_option(a, libc::SO_COOKIE)?;
+    a.jnz(labels.native)?;
+
+    a.mov(rcx, qword_ptr(rsp + frame::COOKIE))?;
+    a.mov(rsi, qword_ptr(HEADER + header::TABLE))?;
+    a.mov(r10d, dword_ptr(rsi + table::GENERATION))?;
+    a.test(r10d, 1)?;
+    a.jnz(labels.ask)?;
+    a.mov(r8d, dword_ptr(rsi + table::MASK))?;
+    a.imul_3(edx, ecx, MULTIPLIER.cast_signed())?;
+    a.mov(r11d, edx)?;
+    a.shr(r11d, 16)?;
+    a.xor(edx, r11d)?;
+    a.set_label(&mut probe)?;
+    a.and(edx, r8d)?;
+    a.mov(r11d, edx)?;
+    a.shl(r11, table::ENTRY_SHIFT)?;
+    a.lea(r11, qword_ptr(rsi + r11 + table::ENTRIES))?;
+    a.cmp(qword_ptr(r11), rcx)?;
+    a.je(ours)?;
+    a.cmp(qword_ptr(r11), 0)?;
+    a.je(absent)?;
+    // A table that grows has no end of a search in its old size.
+    a.cmp(dword_ptr(rsi + table::GENERATION), r10d)?;
+    a.jne(labels.ask)?;
+    a.inc(edx)?;
+    a.jmp(probe)?;
+    a.set_label(&mut absent)?;
+    a.cmp(dword_ptr(rsi + table::GENERATION), r10d)?;
+    a.jne(labels.ask)?;
+
+    a.set_label(&mut labels.native)?;
+    restore(a)?;
+    call_kernel(a)?;
+    a.set_label(&mut labels.ask)?;
+    restore(a)?;
+    a.jmp(GATE)?;
+    a.set_label(&mut labels.answered)?;
+    a.mov(r11, qword_ptr(rsp + frame::FLAGS))?;
+    restore(a)?;
+    a.mov(rcx, qword_ptr(rsp))?;
+    a.ret()?;
+    a.set_label(&mut ours)?;
+    a.mov(qword_ptr(rsp + frame::ENTRY), r11)?;
+    answers::answer(a, &labels)
+}
+
+/// getsockopt(2) of an option of SOL_SOCKET; %rdi, %r10 and %r8 are the caller's. Whether it has failed
+/// is in the flags: not zero.
+pub(super) fn get_socket_option(a: &mut CodeAssembler, option: i32) -> Result<(), IcedError> {
+    a.mov(esi, libc::SOL_SOCKET)?;
+    a.mov(edx, option)?;
+    a.mov(eax, number::GETSOCKOPT)?;
+    a.syscall()?;
+    a.test(eax, eax)
+}
+
+/// Undoes what [`look_at_socket`] has done; %rcx and %r11 are free.
+fn restore(a: &mut CodeAssembler) -> Result<(), IcedError> {
+    a.lea(rsp, qword_ptr(rsp + frame::LOCALS))?;
+    for register in [r8, r10, rdx, rsi, rax] {
+        a.pop(register)?;
+    }
+    a.popfq()
+}
+
+/// Run once in each process, by the supervisor: maps the sled, the data and the table of sockets, whose
+/// descriptor is in %r12 and whose bytes are in %r13; closes the descriptor. Ends in a trap, with 0 or
+/// a negative errno in %rax and the table's address in %rbx.
+fn set_up(a: &mut CodeAssembler) -> Result<(), IcedError> {
+    let fixed = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_FIXED_NOREPLACE;
+    let (mut no_sled, mut no_data, mut no_table) =
+        (a.create_label(), a.create_label(), a.create_label());
+    let mut finish = a.create_label();
+    map(a, 0, SLED_BYTES, libc::PROT_EXEC, fixed)?;
+    a.test(rax, rax)?;
+    a.jnz(no_sled)?;
+    map(a, HEADER, DATA_BYTES, libc::PROT_READ, fixed)?;
+    a.cmp(rax, HEADER as i32)?;
+    a.jne(no_data)?;
+    a.mov(r8, r12)?;
+    a.mov(rsi, r13)?;
+    a.xor(edi, edi)?;
+    a.mov(edx, libc::PROT_READ)?;
+    a.mov(r10d, libc::MAP_SHARED)?;
+    a.xor(r9d, r9d)?;
+    a.mov(eax, number::MMAP)?;
+    a.syscall()?;
+    a.test(rax, rax)?;
+    a.js(no_table)?;
+    a.mov(rbx, rax)?;
+    a.xor(r15d, r15d)?;
+    a.jmp(finish)?;
+    a.set_label(&mut no_table)?;
+    a.mov(r15, rax)?;
+    unmap(a, HEADER, DATA_BYTES)?;
+    a.mov(rax, r15)?;
+    a.set_label(&mut no_data)?;
+    a.mov(r15, rax)?;
+    unmap(a, 0, SLED_BYTES)?;
+    a.mov(rax, r15)?;
+    a.set_label(&mut no_sled)?;
+    a.mov(r15, rax)?;
+    a.set_label(&mut finish)?;
+    a.mov(rdi, r12)?;
+    a.mov(eax, number::CLOSE)?;
+    a.syscall()?;
+    a.mov(rax, r15)?;
+    a.int3()
+}
+
+fn map(
+    a: &mut CodeAssembler,
+    at: u64,
+    bytes: u64,
+    protection: i32,
+    flags: i32,
+) -> Result<(), IcedError> {
+    a.mov(edi, at as i32)?;
+    a.mov(esi, bytes as i32)?;
+    a.mov(edx, protection)?;
+    a.mov(r10d, flags)?;
+    a.mov(r8, -1i64)?;
+    a.xor(r9d, r9d)?;
+    a.mov(eax, number::MMAP)?;
+    a.syscall()
+}
+
+fn unmap(a: &mut CodeAssembler, at: u64, bytes: u64) -> Result<(), IcedError> {
+    a.mov(edi, at as i32)?;
+    a.mov(esi, bytes as i32)?;
+    a.mov(eax, number::MUNMAP)?;
+    a.syscall()
+}
+
+/// Run by the supervisor where other threads run the same code: lets the site at %r13 be
+/// [`PATCHED`](super::site::PATCHED), in one store. %r12 is its page, %r14 the protection of that, to
+/// be restored. Ends in a trap, with 0 or a negative errno in %rax.
+fn patch(a: &mut CodeAssembler) -> Result<(), IcedError> {
+    let mut failed = a.create_label();
+    let protect = |a: &mut CodeAssembler| {
+        a.mov(rdi, r12)?;
+        a.mov(esi, PAGE as i32)?;
+        a.mov(eax, number::MPROTECT)?;
+        a.syscall()?;
+        a.test(rax, rax)
+    };
+    a.mov(edx, libc::PROT_READ | libc::PROT_WRITE | libc::PROT_EXEC)?;
+    protect(a)?;
+    a.jnz(failed)?;
+    a.mov(
+        word_ptr(r13),
+        i32::from(u16::from_le_bytes(super::site::PATCHED)),
+    )?;
+    a.mov(edx, r14d)?;
+    protect(a)?;
+    a.set_label(&mut failed)?;
+    a.int3()
+}
+
+/// Bytes of the mapping that [`Image::bytes`] is the beginning of.
+pub(super) const MAPPED: u64 = EXECUTED_BYTES;
+
+#[cfg(test)]
+mod tests {
+    use iced_x86::{Decoder, DecoderOptions, InstructionInfoFactory, Mnemonic, OpAccess, Register};
+
+    use super::*;
+
+    fn instructions(bytes: &[u8], at: u64) -> Vec<iced_x86::Instruction> {
+        Decoder::with_ip(64, bytes, at, DecoderOptions::NONE)
+            .into_iter()
+            .collect()
+    }
+
+    #[test]
+    fn the_image_fits_and_has_its_entrances() {
+        let image = build().unwrap();
+        assert_eq!(
+            image.bytes.len(),
+            CODE_BYTES as usize + gate().unwrap().len()
+        );
+        for entrance in [image.set_up, image.patch] {
+            assert!((CODE..GATE).contains(&entrance));
+        }
+    }
+
+    /// Only what is saved is changed before it is restored; the rest the supervisor restores.
+    #[test]
+    fn no_other_register_is_written() {
+        let image = build().unwrap();
+        let fast = &image.bytes[..(image.set_up - CODE) as usize];
+        let free = [
+            Register::RAX,
+            Register::RCX,
+            Register::RDX,
+            Register::RSI,
+            Register::R8,
+            Register::R10,
+            Register::R11,
+            Register::RSP,
+        ];
+        let mut factory = InstructionInfoFactory::new();
+        for instruction in instructions(fast, CODE) {
+            for used in factory.info(&instruction).used_registers() {
+                let read = matches!(
+                    used.access(),
+                    OpAccess::Read | OpAccess::CondRead | OpAccess::NoMemAccess
+                );
+                let register = used.register().full_register();
+                assert!(
+                    read || free.contains(&register),
+                    "{register:?} in {instruction:?}"
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn stack_is_used_by_no_more_than_go_leaves_free() {
+        let image = build().unwrap();
+        let fast = &image.bytes[..(image.set_up - CODE) as usize];
+        let pushes = instructions(fast, CODE)
+            .iter()
+            .filter(|instruction| {
+                matches!(instruction.mnemonic(), Mnemonic::Push | Mnemonic::Pushfq)
+            })
+            .count();
+        // Each push is on the way of every call: the return address, the pushes, and the locals.
+        assert!(8 + pushes * 8 + (frame::LOCALS as usize - 8) <= 128);
+        assert_eq!(
+            8 + pushes * 8 + (frame::LOCALS as usize - 8),
+            frame::FLAGS as usize + 16
+        );
+    }
+
+    #[test]
+    fn a_trampoline_fits_its_place() {
+        let bytes = trampoline(0x7fff_ffff_f000).unwrap();
+        assert!(bytes.len() <= super::super::layout::TRAMPOLINE_BYTES as usize);
+        let gate = gate().unwrap();
+        assert!(gate.starts_with(&super::super::site::SYSCALL));
+    }
+}

@@ -1,0 +1,152 @@
+//! Where the fast path lies in the program, and the offsets that it and the supervisor share.
+//!
+//! | from | what | access |
+//! |---|---|---|
+//! | 0 | the sled: `call *%rax` comes here, with the number of a system call in %rax | execute |
+//! | [`CODE`] | the fast path; system calls made from here pass the filter | execute |
+//! | [`GATE`] | system calls made from here are filtered as any other | execute |
+//! | [`TRAMPOLINES`] | the same, one for each patched site, for calls that return on another stack | execute |
+//! | [`HEADER`] | what the fast path looks up | read |
+//! | [`SITES`] | return addresses of the patched sites | read |
+//! | chosen by the kernel | the table of sockets, which all wrapped processes share | read |
+#![forbid(unsafe_code)]
+
+/// Bytes of a page.
+pub(crate) const PAGE: u64 = 0x1000;
+
+/// Bytes of the sled: it begins at 0, and has room for every number of a system call that there is.
+pub(super) const SLED_BYTES: u64 = PAGE;
+/// Numbers from here on do not reach the end of the sled: its last instruction lies there.
+pub(super) const SLED_NUMBERS: u64 = SLED_BYTES - 5;
+
+/// The fast path. Above vm.mmap_min_addr's usual 65,536, below where programs are linked.
+pub(crate) const CODE: u64 = 0x1_0000;
+/// Its bytes.
+pub(crate) const CODE_BYTES: u64 = PAGE;
+/// The way out for calls that are to be filtered.
+pub(crate) const GATE: u64 = CODE + CODE_BYTES;
+/// Bytes of its page.
+pub(crate) const GATE_BYTES: u64 = PAGE;
+/// One for each place in [`SITES`].
+pub(super) const TRAMPOLINES: u64 = GATE + GATE_BYTES;
+/// Bytes of one.
+pub(super) const TRAMPOLINE_BYTES: u64 = 16;
+/// Bytes of everything that is executed but for the sled, in one mapping.
+pub(super) const EXECUTED_BYTES: u64 = CODE_BYTES + GATE_BYTES + SITE_COUNT * TRAMPOLINE_BYTES;
+
+/// What the fast path looks up.
+pub(super) const HEADER: u64 = CODE + EXECUTED_BYTES;
+/// Return addresses, 8 bytes each, by [`site_hash`] and the places after it; 0 is a free place.
+pub(super) const SITES: u64 = HEADER + PAGE;
+/// Places for sites; a power of two.
+pub(super) const SITE_COUNT: u64 = 512;
+/// Bytes of header and sites, in one mapping.
+pub(super) const DATA_BYTES: u64 = PAGE + SITE_COUNT * 8;
+
+/// Offsets from [`HEADER`].
+pub(super) mod header {
+    /// [`MAGIC`], by which the supervisor knows a process that has the fast path.
+    pub(in crate::zpoline) const MAGIC_AT: u64 = 0;
+    /// Where the table of sockets lies.
+    pub(in crate::zpoline) const TABLE: u64 = 8;
+    /// Not 0: everything goes through the gate.
+    pub(in crate::zpoline) const OFF: u64 = 16;
+    /// A byte for each number of a system call: an [`action`](super::action).
+    pub(in crate::zpoline) const ACTIONS: u64 = 0x100;
+    /// A byte for each option of SOL_SOCKET to get: a slot, or one of [`slot`](super::slot).
+    pub(in crate::zpoline) const GET_SOCKET: u64 = 0x300;
+    /// The same for IPPROTO_TCP.
+    pub(in crate::zpoline) const GET_TCP: u64 = 0x380;
+    /// The same for SOL_SOCKET to set.
+    pub(in crate::zpoline) const SET_SOCKET: u64 = 0x400;
+
+    /// Changes with the layout.
+    pub(in crate::zpoline) const MAGIC: u64 = u64::from_le_bytes(*b"quicwrp1");
+    /// Numbers that have an action.
+    pub(in crate::zpoline) const ACTION_COUNT: u64 = 0x200;
+    /// Options that have a byte.
+    pub(in crate::zpoline) const OPTION_COUNT: u64 = 0x80;
+}
+
+/// What the fast path does with a call.
+pub(super) mod action {
+    /// Makes it at the gate.
+    pub(in crate::zpoline) const ASK: u8 = 0;
+    /// Makes it itself if the socket is not emulated.
+    pub(in crate::zpoline) const FOREIGN: u8 = 1;
+    /// getsockname(2).
+    pub(in crate::zpoline) const LOCAL: u8 = 2;
+    /// getpeername(2).
+    pub(in crate::zpoline) const PEER: u8 = 3;
+    /// getsockopt(2).
+    pub(in crate::zpoline) const GET: u8 = 4;
+    /// setsockopt(2).
+    pub(in crate::zpoline) const SET: u8 = 5;
+    /// Makes it on a trampoline: it returns on another stack, or twice on this.
+    pub(in crate::zpoline) const TRAMPOLINE: u8 = 6;
+}
+
+/// What stands for an option beside the number of its slot.
+pub(super) mod slot {
+    /// The supervisor knows.
+    pub(in crate::zpoline) const ASK: u8 = 0;
+    /// SO_ERROR.
+    pub(in crate::zpoline) const ERROR: u8 = 0xfe;
+    /// The kernel answers for the pair.
+    pub(in crate::zpoline) const NATIVE: u8 = 0xff;
+}
+
+/// The table of sockets: a header, then entries by [`cookie_hash`] and the places after it.
+pub(super) mod table {
+    /// Odd while entries move.
+    pub(in crate::zpoline) const GENERATION: u64 = 0;
+    /// Number of entries − 1, a power of two − 1.
+    pub(in crate::zpoline) const MASK: u64 = 4;
+    /// The first entry.
+    pub(in crate::zpoline) const ENTRIES: u64 = 0x100;
+    /// Bytes of an entry: 1 << this.
+    pub(in crate::zpoline) const ENTRY_SHIFT: u32 = 8;
+}
+
+/// Offsets in an entry.
+pub(super) mod entry {
+    /// SO_COOKIE of the program's end. 0: never used, the end of a search.
+    pub(in crate::zpoline) const COOKIE: u64 = 0;
+    /// Odd while the supervisor may be changing the socket.
+    pub(in crate::zpoline) const SEQUENCE: u64 = 8;
+    /// The pending error, which the supervisor knows more precisely than the pair.
+    pub(in crate::zpoline) const ERROR: u64 = 12;
+    /// Bytes of the local address: 16 or 28.
+    pub(in crate::zpoline) const LOCAL_BYTES: u64 = 16;
+    /// Bytes of the peer's, 0 if there is none.
+    pub(in crate::zpoline) const PEER_BYTES: u64 = 20;
+    /// A sockaddr.
+    pub(in crate::zpoline) const LOCAL: u64 = 32;
+    /// A sockaddr.
+    pub(in crate::zpoline) const PEER: u64 = 64;
+    /// Values of options, 4 bytes each. Slot 0 is not used.
+    pub(in crate::zpoline) const SLOTS: u64 = 96;
+    /// Their number.
+    pub(in crate::zpoline) const SLOT_COUNT: usize = 40;
+}
+
+/// What hashes are made with: 2³² divided by the golden ratio.
+pub(super) const MULTIPLIER: u32 = 0x9e37_79b1;
+/// Bits of a product that [`site_hash`] drops.
+pub(super) const SITE_SHIFT: u32 = 32 - SITE_COUNT.trailing_zeros();
+
+/// Where the search for a return address begins.
+pub(super) fn site_hash(address: u64) -> u64 {
+    u64::from((address as u32).wrapping_mul(MULTIPLIER) >> SITE_SHIFT)
+}
+
+/// Where the search for a cookie begins, before it is cut to the size of the table.
+pub(super) fn cookie_hash(cookie: u64) -> u32 {
+    let product = (cookie as u32).wrapping_mul(MULTIPLIER);
+    product ^ product >> 16
+}
+
+/// Whether a call was made at the gate, or on a trampoline: from a site that is patched.
+pub(crate) fn is_gate(instruction_pointer: u64) -> bool {
+    (GATE..HEADER).contains(&instruction_pointer)
+}

@@ -1,0 +1,341 @@
+//! Which system call instructions may be patched, by the code around them.
+#![forbid(unsafe_code)]
+
+use iced_x86::{
+    Code, Decoder, DecoderOptions, FlowControl, Instruction, Mnemonic, OpKind, Register,
+};
+
+/// `syscall`.
+pub(super) const SYSCALL: [u8; 2] = [0x0f, 0x05];
+/// `call *%rax`.
+pub(super) const PATCHED: [u8; 2] = [0xff, 0xd0];
+/// A store within these bytes is one for all processors.
+const CACHE_LINE: u64 = 64;
+/// Bytes of code that are looked at before a site, and after it.
+pub(super) const BEFORE: usize = 256;
+pub(super) const AFTER: usize = 256;
+/// Starts that are tried to fall into step with the instructions before a site.
+const STARTS: usize = 32;
+/// Longest way from the instruction that sets the number to the site.
+const NUMBER_WITHIN: usize = 24;
+
+/// Why a site stays as it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, thiserror::Error)]
+pub(crate) enum Refusal {
+    /// i386's `int $0x80`, `sysenter`, or code that has changed.
+    #[error("it is no `syscall` instruction")]
+    NotSyscall,
+    /// Other processors could see half of a change.
+    #[error("it lies across a cache line")]
+    CacheLine,
+    /// `call` would overwrite what lies there.
+    #[error("the code around uses memory below the stack pointer")]
+    RedZone,
+    /// Code that cannot be followed.
+    #[error("the code around cannot be decoded")]
+    Undecodable,
+    /// musl, and glibc from 2.41 on, know by the address whether a signal that cancels a thread has
+    /// come before the call or after it.
+    #[error("it may be a cancellation point, known by its address")]
+    CancellationPoint,
+    /// Not made for what the fast path answers.
+    #[error("it is for another call")]
+    OtherCall,
+}
+
+/// The code around a site.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(super) struct Surroundings {
+    /// Where the site is.
+    pub(super) address: u64,
+    /// What comes before, up to the site.
+    pub(super) before: Vec<u8>,
+    /// The site and what comes after.
+    pub(super) after: Vec<u8>,
+}
+
+impl Surroundings {
+    /// Whether the site may be patched, which has made the call `number`.
+    ///
+    /// # Errors
+    /// Why not.
+    pub(super) fn check(&self, number: i64) -> Result<(), Refusal> {
+        if !self.after.starts_with(&SYSCALL) {
+            return Err(Refusal::NotSyscall);
+        }
+        if self.address % CACHE_LINE == CACHE_LINE - 1 {
+            return Err(Refusal::CacheLine);
+        }
+        let readings = self.readings_before();
+        if readings.is_empty() {
+            return Err(Refusal::Undecodable);
+        }
+        self.check_after()?;
+        let mut functions = readings.iter().map(|reading| function(reading));
+        if functions.any(|function| function.iter().any(reaches_below)) {
+            return Err(Refusal::RedZone);
+        }
+        match self.constant_number(&readings) {
+            Some(constant) if i64::from(constant) == number => Ok(()),
+            Some(_) => Err(Refusal::OtherCall),
+            None if self.returns_at_once() => Err(Refusal::CancellationPoint),
+            None => Ok(()),
+        }
+    }
+
+    /// The instructions before the site. Where one begins is not known, so there is a reading from each
+    /// of the first bytes; they soon fall into step, and with the site.
+    fn readings_before(&self) -> Vec<Vec<Instruction>> {
+        let starts = 0..self.before.len().min(STARTS);
+        let readings = starts.map(|start| self.decode_to_site(start));
+        readings.filter(|reading| !reading.is_empty()).collect()
+    }
+
+    /// The number that most readings agree on.
+    fn constant_number(&self, readings: &[Vec<Instruction>]) -> Option<u32> {
+        let votes: Vec<_> = readings
+            .iter()
+            .map(|reading| constant_number(reading, self.address))
+            .collect();
+        let count = |vote| votes.iter().filter(|other| *other == vote).count();
+        votes.iter().max_by_key(|vote| count(*vote)).copied()?
+    }
+
+    /// Decodes from `start` on. What is not in step begins anew behind it; empty if the site is passed.
+    fn decode_to_site(&self, start: usize) -> Vec<Instruction> {
+        let first = self.address - self.before.len() as u64;
+        let bytes = &self.before[start..];
+        let mut decoder = Decoder::with_ip(64, bytes, first + start as u64, DecoderOptions::NONE);
+        let mut instructions = Vec::new();
+        while decoder.can_decode() {
+            let instruction = decoder.decode();
+            if instruction.is_invalid() {
+                if decoder.position() >= bytes.len() {
+                    return Vec::new();
+                }
+                instructions.clear();
+            } else {
+                instructions.push(instruction);
+            }
+        }
+        instructions
+    }
+
+    /// Follows the code after the site to the end of its function, as far as that is one piece.
+    fn check_after(&self) -> Result<(), Refusal> {
+        let rest = &self.after[SYSCALL.len()..];
+        let mut decoder = Decoder::new(64, rest, DecoderOptions::NONE);
+        while decoder.can_decode() {
+            let instruction = decoder.decode();
+            if instruction.is_invalid() {
+                // The last one is merely cut.
+                let cut = decoder.position() == rest.len();
+                return if cut {
+                    Ok(())
+                } else {
+                    Err(Refusal::Undecodable)
+                };
+            }
+            if reaches_below(&instruction) {
+                return Err(Refusal::RedZone);
+            }
+            match instruction.flow_control() {
+                FlowControl::Return
+                | FlowControl::UnconditionalBranch
+                | FlowControl::IndirectBranch
+                | FlowControl::Exception => return Ok(()),
+                // What is called may use all that lies below; the kernel does not.
+                FlowControl::Call | FlowControl::IndirectCall
+                    if instruction.mnemonic() != Mnemonic::Syscall =>
+                {
+                    return Ok(());
+                }
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+
+    fn returns_at_once(&self) -> bool {
+        let rest = self.after.get(SYSCALL.len()..).unwrap_or_default();
+        Decoder::new(64, rest, DecoderOptions::NONE)
+            .decode()
+            .mnemonic()
+            == Mnemonic::Ret
+    }
+}
+
+/// Those of `instructions` that can belong to the site's function.
+fn function(instructions: &[Instruction]) -> &[Instruction] {
+    let start = instructions.windows(2).rposition(|pair| {
+        let ends = matches!(
+            pair[0].flow_control(),
+            FlowControl::Return | FlowControl::UnconditionalBranch
+        );
+        pair[1].code() == Code::Endbr64
+            || ends && matches!(pair[1].mnemonic(), Mnemonic::Nop | Mnemonic::Int3)
+    });
+    &instructions[start.map_or(0, |start| start + 1)..]
+}
+
+/// Whether an operand lies below the stack pointer, where the ABI lets a function that calls no other
+/// keep 128 bytes (System V ABI, x86-64, section 3.2.2).
+fn reaches_below(instruction: &Instruction) -> bool {
+    let memory = (0..instruction.op_count()).any(|op| instruction.op_kind(op) == OpKind::Memory);
+    memory
+        && instruction.memory_base() == Register::RSP
+        && instruction.mnemonic() != Mnemonic::Nop
+        && instruction.memory_displacement64().cast_signed() < 0
+}
+
+/// The number that the instructions before the site load, if they always do.
+fn constant_number(before: &[Instruction], site: u64) -> Option<u32> {
+    for instruction in before.iter().rev() {
+        if site - instruction.ip() > NUMBER_WITHIN as u64 {
+            return None;
+        }
+        if instruction.flow_control() != FlowControl::Next {
+            return None;
+        }
+        let into_rax = instruction.op_count() > 0
+            && instruction.op_kind(0) == OpKind::Register
+            && instruction.op_register(0).full_register() == Register::RAX;
+        match instruction.code() {
+            Code::Mov_r32_imm32 | Code::Mov_rm64_imm32 | Code::Mov_rm32_imm32 if into_rax => {
+                return Some(instruction.immediate(1) as u32);
+            }
+            _ if into_rax => return None,
+            _ => {}
+        }
+    }
+    None
+}
+
+#[cfg(test)]
+mod tests {
+    use iced_x86::{
+        IcedError,
+        code_asm::{registers::*, *},
+    };
+
+    use super::*;
+
+    const SITE: u64 = 0x40_1000;
+    const NUMBER: i64 = libc::SYS_getsockname;
+
+    type Part = fn(&mut CodeAssembler) -> Result<(), IcedError>;
+
+    /// `part` after other code, so that there is room to fall into step.
+    fn before(part: Part) -> Vec<u8> {
+        let mut bytes = vec![0x90; 2 * STARTS];
+        bytes.extend(assemble(part));
+        bytes
+    }
+
+    fn assemble(part: Part) -> Vec<u8> {
+        let mut a = CodeAssembler::new(64).unwrap();
+        part(&mut a).unwrap();
+        a.assemble(SITE).unwrap()
+    }
+
+    fn check_at(address: u64, part: Part, after: Part) -> Result<(), Refusal> {
+        let mut bytes = SYSCALL.to_vec();
+        bytes.extend(assemble(after));
+        Surroundings {
+            address,
+            before: before(part),
+            after: bytes,
+        }
+        .check(NUMBER)
+    }
+
+    fn check(part: Part, after: Part) -> Result<(), Refusal> {
+        check_at(SITE, part, after)
+    }
+
+    fn wrapper(a: &mut CodeAssembler) -> Result<(), IcedError> {
+        a.ret()?;
+        a.nop_1::<AsmMemoryOperand>(dword_ptr(rax))?;
+        a.mov(eax, NUMBER as i32)
+    }
+
+    fn checks_errno(a: &mut CodeAssembler) -> Result<(), IcedError> {
+        a.cmp(rax, -4095)?;
+        a.ret()
+    }
+
+    #[test]
+    fn a_wrapper_of_the_c_library_may_be_patched() {
+        assert_eq!(check(wrapper, checks_errno), Ok(()));
+        assert_eq!(check(wrapper, |a| a.ret()), Ok(()));
+    }
+
+    #[test]
+    fn a_site_for_any_number_may_be_patched_unless_it_returns_at_once() {
+        let any: Part = |a| {
+            a.mov(rax, rdi)?;
+            a.mov(rdi, rsi)
+        };
+        assert_eq!(check(any, checks_errno), Ok(()));
+        assert_eq!(check(any, |a| a.ret()), Err(Refusal::CancellationPoint));
+    }
+
+    #[test]
+    fn memory_below_the_stack_pointer_is_left_alone() {
+        let kept: Part = |a| {
+            a.mov(qword_ptr(rsp - 8), rdi)?;
+            a.mov(eax, NUMBER as i32)
+        };
+        assert_eq!(check(kept, checks_errno), Err(Refusal::RedZone));
+        let pointed: Part = |a| {
+            a.lea(rdx, qword_ptr(rsp - 0x18))?;
+            a.mov(eax, NUMBER as i32)
+        };
+        assert_eq!(check(pointed, checks_errno), Err(Refusal::RedZone));
+        let read: Part = |a| {
+            a.mov(rdx, qword_ptr(rsp - 16))?;
+            a.ret()
+        };
+        assert_eq!(check(wrapper, read), Err(Refusal::RedZone));
+        // Of the function before, and above.
+        let other: Part = |a| {
+            a.mov(qword_ptr(rsp - 8), rdi)?;
+            wrapper(a)?;
+            a.mov(rdx, qword_ptr(rsp + 8))
+        };
+        assert_eq!(check(other, checks_errno), Ok(()));
+    }
+
+    #[test]
+    fn a_site_across_two_cache_lines_is_left_alone() {
+        let refused = check_at(SITE + 63, wrapper, checks_errno);
+        assert_eq!(refused, Err(Refusal::CacheLine));
+        assert_eq!(check_at(SITE + 62, wrapper, checks_errno), Ok(()));
+    }
+
+    #[test]
+    fn other_instructions_and_calls_are_left_alone() {
+        let other = Surroundings {
+            address: SITE,
+            before: before(wrapper),
+            after: vec![0xcd, 0x80, 0xc3],
+        };
+        assert_eq!(other.check(NUMBER), Err(Refusal::NotSyscall));
+        let connect: Part = |a| a.mov(eax, libc::SYS_connect as i32);
+        assert_eq!(check(connect, checks_errno), Err(Refusal::OtherCall));
+    }
+
+    #[test]
+    fn data_before_the_site_is_passed() {
+        let mut before = vec![0x06; 2 * STARTS];
+        before.extend(assemble(wrapper));
+        let mut after = SYSCALL.to_vec();
+        after.extend(assemble(checks_errno));
+        let code = Surroundings {
+            address: SITE,
+            before,
+            after,
+        };
+        assert_eq!(code.check(NUMBER), Ok(()));
+    }
+}
