@@ -24,7 +24,10 @@ mod stats;
 mod supervisor;
 mod sys;
 mod trust;
-#[cfg_attr(not(test), expect(dead_code, reason = "the supervisor does not use it yet"))]
+#[cfg_attr(
+    not(test),
+    expect(dead_code, reason = "the supervisor does not use it yet")
+)]
 mod zpoline;
 
 #[doc(hidden)]

@@ -14,7 +14,7 @@ use std::{
 
 use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand, error::ErrorKind};
 
-pub(crate) use self::options::{Options, SettingsError};
+pub(crate) use self::options::{Mode, Options, SettingsError};
 use crate::{
     config::{self, ConfigError, Given, Keys},
     demo::{

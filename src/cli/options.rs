@@ -43,6 +43,18 @@ enum Fallback {
     Tcp,
 }
 
+/// `--mode`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Mode {
+    /// The supervisor answers each call that it emulates
+    Seccomp,
+    /// What can be is answered in the program, whose calls are rewritten; needs CAP_SYS_RAWIO or
+    /// vm.mmap_min_addr=0
+    Zpoline,
+    /// zpoline where that works and reads through null pointers go on to fail, else seccomp
+    Auto,
+}
+
 /// What may be set for a wrapped program.
 #[derive(Debug, Clone, Args)]
 pub(crate) struct Options {
@@ -246,6 +258,16 @@ pub(crate) struct Options {
     )]
     linger: u32,
 
+    /// How the program's system calls reach quicwrap
+    #[arg(
+        long,
+        value_name = "MODE",
+        env = "QUICWRAP_MODE",
+        default_value = "seccomp",
+        help_heading = "System calls"
+    )]
+    mode: Mode,
+
     /// What to report: off, error, warn, info, debug (each trapped call), trace; or directives such
     /// as quicwrap=debug,quinn=trace
     #[arg(
@@ -332,6 +354,11 @@ impl Options {
     /// Too many kinds.
     pub(crate) fn sockets(&self) -> Result<Sockets, TooMany> {
         Sockets::new(&self.socket)
+    }
+
+    /// How system calls reach quicwrap.
+    pub(crate) fn mode(&self) -> Mode {
+        self.mode
     }
 
     /// How long the end of the program waits for delivery.

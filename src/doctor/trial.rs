@@ -140,7 +140,7 @@ impl Greeting {
 /// # Errors
 /// What keeps a child from being wrapped.
 pub(super) fn run() -> Result<Trial, Obstacle> {
-    let program = filter::program(&Sockets::default()).map_err(|_| Errno::EINVAL)?;
+    let program = filter::program(&Sockets::default(), false).map_err(|_| Errno::EINVAL)?;
     let (ours, childs) = UnixStream::pair().map_err(|_| Errno::last())?;
     let child = match fork()? {
         Fork::Child => {

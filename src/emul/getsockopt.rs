@@ -44,26 +44,11 @@ pub(crate) fn getsockopt(
     limits: &Limits,
     transport: &dyn Transport,
 ) -> Result<Vec<u8>, Errno> {
-    let listening = matches!(socket.state, State::Listening { .. });
     let number = match option {
-        (libc::SOL_SOCKET, libc::SO_DOMAIN) => socket.family.number(),
-        (libc::SOL_SOCKET, libc::SO_PROTOCOL) => socket.protocol,
-        (libc::SOL_SOCKET, libc::SO_ACCEPTCONN) => listening.into(),
-        (libc::SOL_SOCKET, libc::SO_MARK) => 0,
         (libc::SOL_SOCKET, libc::SO_BINDTODEVICE) => return Ok(Vec::new()),
         name::SO_LINGER => return Ok(linger(socket)),
         (libc::SOL_SOCKET, libc::SO_PEERNAME) => return Ok(address::encode(&getpeername(socket)?)),
-        name::SO_BUF_LOCK => socket.options.get(option).unwrap_or_else(|| {
-            let set = |name| i32::from(socket.options.get(name).is_some());
-            set(name::SO_SNDBUF) | set(name::SO_RCVBUF) << 1
-        }),
-        name::SO_SNDBUF => socket.options.get(option).unwrap_or(limits.wmem_default),
-        name::SO_RCVBUF => socket.options.get(option).unwrap_or(limits.rmem_default),
         name::TCP_MAXSEG => maxseg(socket, id, transport),
-        name::TCP_SYNCNT => match socket.options.value(option) {
-            0 => limits.syn_retries.cast_signed(),
-            set => set,
-        },
         (libc::IPPROTO_TCP, libc::TCP_INFO) => {
             let path = transport.path(id);
             return Ok(tcp_info::encode(socket, path.as_ref()));
@@ -75,13 +60,40 @@ pub(crate) fn getsockopt(
             let path = transport.path(id).ok_or(Errno::ENOTCONN)?;
             path.mtu.cast_signed()
         }
+        _ => stored(socket, option, limits)?,
+    };
+    Ok(number.to_ne_bytes().to_vec())
+}
+
+/// An integer option for which only the socket need be asked.
+///
+/// # Errors
+/// As [`getsockopt`].
+pub(crate) fn stored(socket: &Socket, option: Name, limits: &Limits) -> Result<i32, Errno> {
+    let number = match option {
+        (libc::SOL_SOCKET, libc::SO_DOMAIN) => socket.family.number(),
+        (libc::SOL_SOCKET, libc::SO_PROTOCOL) => socket.protocol,
+        (libc::SOL_SOCKET, libc::SO_ACCEPTCONN) => {
+            i32::from(matches!(socket.state, State::Listening { .. }))
+        }
+        (libc::SOL_SOCKET, libc::SO_MARK) => 0,
+        name::SO_BUF_LOCK => socket.options.get(option).unwrap_or_else(|| {
+            let set = |name| i32::from(socket.options.get(name).is_some());
+            set(name::SO_SNDBUF) | set(name::SO_RCVBUF) << 1
+        }),
+        name::SO_SNDBUF => socket.options.get(option).unwrap_or(limits.wmem_default),
+        name::SO_RCVBUF => socket.options.get(option).unwrap_or(limits.rmem_default),
+        name::TCP_SYNCNT => match socket.options.value(option) {
+            0 => limits.syn_retries.cast_signed(),
+            set => set,
+        },
         _ => {
             Spec::of(option, socket.family)
                 .ok_or_else(|| no_such_option(option.0, socket.family))?;
             socket.options.value(option)
         }
     };
-    Ok(number.to_ne_bytes().to_vec())
+    Ok(number)
 }
 
 /// do_ip_getsockopt answers EOPNOTSUPP for levels it does not know, everything else ENOPROTOOPT.

@@ -19,5 +19,5 @@ pub(crate) mod shutdown;
 pub(crate) mod socket;
 pub(crate) mod tcp_info;
 #[cfg(test)]
-mod testing;
+pub(crate) mod testing;
 pub(crate) mod transport;

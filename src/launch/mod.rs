@@ -32,7 +32,7 @@ use nix::{
 use seccompiler::BpfProgram;
 
 use crate::{
-    cli::{FAILURE, Options, SettingsError},
+    cli::{FAILURE, Mode, Options, SettingsError},
     network::{Network, Settings},
     policy::TooMany,
     stats::{
@@ -46,6 +46,7 @@ use crate::{
         seccomp::Listener,
     },
     trust::{Trust, TrustError},
+    zpoline::{self, FastPath, ImageError, Sockets, Unavailable},
 };
 
 /// Longest time that bytes of ended programs are kept for a peer that does not take them: about what
@@ -67,6 +68,12 @@ pub(crate) enum LaunchError {
     /// The seccomp filter cannot be built.
     #[error("internal error: the seccomp filter: {0}")]
     Filter(#[from] seccompiler::Error),
+    /// `--mode zpoline` where it cannot work.
+    #[error(transparent)]
+    FastPath(#[from] Unavailable),
+    /// The code of the fast path.
+    #[error(transparent)]
+    Image(#[from] ImageError),
     /// A system call that starting needs.
     #[error("cannot start: {0}")]
     System(#[from] Errno),
@@ -84,6 +91,8 @@ struct Plan<'a> {
     settings: Settings,
     program: &'a [CString],
     filter: BpfProgram,
+    /// Whether programs get the fast path.
+    fast_path: bool,
     /// The caller's signal mask, which the program inherits.
     mask: SigSet,
     /// Descriptors the caller handed down beside the standard ones: the program's alone. Held open
@@ -102,7 +111,8 @@ pub(crate) fn run(
 ) -> Result<u8, LaunchError> {
     let settings = options.network()?;
     let trust = Trust::load(&options.trust())?;
-    let filter = filter::program(&options.sockets()?)?;
+    let fast_path = fast_path(options.mode())?;
+    let filter = filter::program(&options.sockets()?, fast_path)?;
     let mut mask = SigSet::empty();
     sigprocmask(SigmaskHow::SIG_BLOCK, Some(&SigSet::all()), Some(&mut mask))?;
     let plan = Plan {
@@ -111,6 +121,7 @@ pub(crate) fn run(
         settings,
         program,
         filter,
+        fast_path,
         mask,
         inherited,
     };
@@ -130,6 +141,21 @@ pub(crate) fn run(
             drop(supervisors);
             close_inherited(&plan);
             Ok(front::run(ours, supervisor)?)
+        }
+    }
+}
+
+/// Whether programs get the fast path.
+fn fast_path(mode: Mode) -> Result<bool, Unavailable> {
+    match mode {
+        Mode::Seccomp => Ok(false),
+        Mode::Zpoline => zpoline::available().map(|()| true),
+        Mode::Auto => {
+            let possible = zpoline::available().and_then(|()| zpoline::nulls_fail());
+            if let Err(why) = &possible {
+                tracing::info!("--mode auto takes seccomp: {why}");
+            }
+            Ok(possible.is_ok())
         }
     }
 }
@@ -170,7 +196,14 @@ fn serve(
     channel: UnixStream,
     mut ready: UnixStream,
 ) -> Result<u8, LaunchError> {
-    let supervisor = Supervisor::new(listener, limits::read())?;
+    let limits = limits::read();
+    let fast_path = if plan.fast_path {
+        let sockets = Sockets::new(limits)?;
+        Some((FastPath::new(sockets.memory())?, sockets))
+    } else {
+        None
+    };
+    let supervisor = Supervisor::new(listener, limits, fast_path)?;
     let events = Arc::clone(&supervisor);
     let network = Network::start(trust, plan.settings.clone(), events)?;
     supervisor.set_transport(Arc::clone(&network) as _);

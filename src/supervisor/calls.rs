@@ -79,6 +79,8 @@ pub(super) const CALLS: &[TrappedCall] = &[
     TrappedCall { number: libc::SYS_recvmsg, name: "recvmsg", when: When::Flag(2, libc::MSG_ERRQUEUE), arguments: &[Int, Pointer, Hex], handler: error_queue },
     TrappedCall { number: libc::SYS_recvmmsg, name: "recvmmsg", when: When::Flag(3, libc::MSG_ERRQUEUE), arguments: &[Int, Pointer, Int, Hex, Pointer], handler: error_queue },
     TrappedCall { number: libc::SYS_ioctl, name: "ioctl", when: When::InterfaceRequest, arguments: &[Int, Hex, Pointer], handler: ioctl },
+    TrappedCall { number: libc::SYS_seccomp, name: "seccomp", when: When::FastPath(&[libc::SECCOMP_SET_MODE_STRICT as i32, libc::SECCOMP_SET_MODE_FILTER as i32]), arguments: &[Int, Hex, Pointer], handler: own_filter },
+    TrappedCall { number: libc::SYS_prctl, name: "prctl", when: When::FastPath(&[libc::PR_SET_SECCOMP]), arguments: &[Int, Int, Pointer], handler: own_filter },
 ];
 
 /// SIOCGIFADDR, SIOCGIFDSTADDR, SIOCGIFBRDADDR, SIOCGIFNETMASK (linux/sockios.h): inet_ioctl answers them,
@@ -491,6 +493,14 @@ fn option_bytes(option: emul::options::Name) -> usize {
         (libc::IPPROTO_TCP, libc::TCP_CONGESTION) => 16,
         _ => 4,
     }
+}
+
+/// A filter of the program's own may not know the calls that the fast path makes in its name.
+fn own_filter(supervisor: &Supervisor, call: &Call<'_>) -> Answer {
+    if let Some(fast_path) = &supervisor.fast_path {
+        fast_path.turn_off(call.tid());
+    }
+    Ok(Outcome::Native("the program's own filter"))
 }
 
 /// MSG_FASTOPEN would connect and send at once: as on a host whose net.ipv4.tcp_fastopen leaves the

@@ -13,6 +13,7 @@ use super::calls::{CALLS, INTERFACE_REQUESTS};
 use crate::{
     emul::setsockopt::{RARELY_SET, SOCKET_LEVEL},
     policy::{Sockets, Triple},
+    zpoline::layout,
 };
 
 /// Opcodes of linux/bpf_common.h.
@@ -33,6 +34,9 @@ mod op {
 const NUMBER_OFFSET: u32 = 0;
 /// Offset of `arch` in seccomp_data.
 const ARCH_OFFSET: u32 = 4;
+/// Offsets of the halves of `instruction_pointer` in seccomp_data.
+const INSTRUCTION_POINTER_OFFSET: u32 = 8;
+const INSTRUCTION_POINTER_UPPER_OFFSET: u32 = 12;
 /// AUDIT_ARCH_X86_64, linux/audit.h.
 const AUDIT_ARCH_X86_64: u32 = 0xc000_003e;
 /// Marks an x32 call, which shares the architecture number (asm/unistd.h).
@@ -57,6 +61,8 @@ pub(super) enum When {
     SetOption,
     /// ioctl(2): the requests about interfaces that only an internet socket answers.
     InterfaceRequest,
+    /// This value of argument 0, where programs have the fast path.
+    FastPath(&'static [i32]),
     /// This flag of send(2) or recv(2) is set. The flags are the argument of this number.
     Flag(u8, i32),
 }
@@ -65,9 +71,13 @@ pub(super) enum When {
 ///
 /// # Errors
 /// A filter too large for the kernel, which the unit tests exclude.
-pub(crate) fn program(sockets: &Sockets) -> Result<BpfProgram, seccompiler::Error> {
+pub(crate) fn program(
+    sockets: &Sockets,
+    fast_path: bool,
+) -> Result<BpfProgram, seccompiler::Error> {
     let mut rules = BTreeMap::new();
-    for call in CALLS {
+    let wanted = |when| fast_path || !matches!(when, When::FastPath(_));
+    for call in CALLS.iter().filter(|call| wanted(call.when)) {
         rules.insert(call.number, arguments(call.when, sockets)?);
     }
     let filter = SeccompFilter::new(rules, SeccompAction::Allow, STAND_IN, TargetArch::x86_64)
@@ -80,12 +90,12 @@ pub(crate) fn program(sockets: &Sockets) -> Result<BpfProgram, seccompiler::Erro
         }
         instruction
     });
-    Ok(prologue().into_iter().chain(notify).collect())
+    Ok(prologue(fast_path).into_iter().chain(notify).collect())
 }
 
 /// What comes before: other ABIs and io_uring, which would reach sockets past the filter, are told
 /// ENOSYS. Runtimes then fall back to epoll; a kill would end programs that merely try.
-fn prologue() -> Vec<sock_filter> {
+fn prologue(fast_path: bool) -> Vec<sock_filter> {
     let i386 = refuse(&[statement(op::LOAD, NUMBER_OFFSET)], I386_CALLS);
     let x32 = refuse(&[statement(op::AND, !X32_SYSCALL_BIT)], X32_CALLS);
     let mut program = vec![
@@ -93,6 +103,9 @@ fn prologue() -> Vec<sock_filter> {
         jump(op::JUMP_EQUAL, AUDIT_ARCH_X86_64, i386.len() as u8, 0),
     ];
     program.extend(i386);
+    if fast_path {
+        program.extend(permit_fast_path());
+    }
     program.push(statement(op::LOAD, NUMBER_OFFSET));
     program.push(jump(
         op::JUMP_GREATER_EQUAL,
@@ -104,6 +117,18 @@ fn prologue() -> Vec<sock_filter> {
     program.push(jump(op::JUMP_EQUAL, libc::SYS_io_uring_setup as u32, 0, 1));
     program.push(statement(op::RETURN, no_system_call()));
     program
+}
+
+/// The fast path's own calls, by where they are made from.
+fn permit_fast_path() -> [sock_filter; 6] {
+    [
+        statement(op::LOAD, INSTRUCTION_POINTER_UPPER_OFFSET),
+        jump(op::JUMP_EQUAL, (layout::CODE >> 32) as u32, 0, 4),
+        statement(op::LOAD, INSTRUCTION_POINTER_OFFSET),
+        jump(op::JUMP_GREATER_EQUAL, layout::CODE as u32, 0, 2),
+        jump(op::JUMP_GREATER_EQUAL, layout::GATE as u32, 1, 0),
+        statement(op::RETURN, libc::SECCOMP_RET_ALLOW),
+    ]
 }
 
 /// `first`, then ENOSYS for each of `numbers` and permission for all others.
@@ -138,6 +163,10 @@ fn arguments(when: When, sockets: &Sockets) -> Result<Vec<SeccompRule>, seccompi
         When::InterfaceRequest => {
             let one = |&request: &u32| rule(&[(1, SeccompCmpOp::Eq, request.into())]);
             INTERFACE_REQUESTS.iter().map(one).collect()
+        }
+        When::FastPath(values) => {
+            let one = |&value: &i32| rule(&[(0, SeccompCmpOp::Eq, value as u64)]);
+            values.iter().map(one).collect()
         }
         When::Flag(argument, flag) => {
             let flag = u64::from(flag.cast_unsigned());
@@ -196,14 +225,36 @@ mod tests {
         decide_with(&Sockets::default(), arch, number, args)
     }
 
+    /// The same with the fast path, for a call made at `instruction_pointer`.
+    fn decide_at(instruction_pointer: u64, number: i64, args: [u64; 6]) -> u32 {
+        let program = program(&Sockets::default(), true).unwrap();
+        run(
+            &program,
+            AUDIT_ARCH_X86_64,
+            number as u32,
+            instruction_pointer,
+            args,
+        )
+    }
+
     fn decide_with(sockets: &Sockets, arch: u32, number: u32, args: [u64; 6]) -> u32 {
+        run(
+            &program(sockets, false).unwrap(),
+            arch,
+            number,
+            layout::CODE + 2,
+            args,
+        )
+    }
+
+    fn run(program: &[sock_filter], arch: u32, number: u32, at: u64, args: [u64; 6]) -> u32 {
         let mut data = [0u8; 64];
         data[0..4].copy_from_slice(&number.to_le_bytes());
         data[4..8].copy_from_slice(&arch.to_le_bytes());
+        data[8..16].copy_from_slice(&at.to_le_bytes());
         for (index, arg) in args.iter().enumerate() {
             data[16 + 8 * index..][..8].copy_from_slice(&arg.to_le_bytes());
         }
-        let program = program(sockets).unwrap();
         let (mut at, mut accumulator) = (0, 0u32);
         loop {
             let instruction = &program[at];
@@ -273,7 +324,7 @@ mod tests {
             .collect();
         let sockets = Sockets::new(&chosen).unwrap();
         // BPF_MAXINSNS, linux/bpf_common.h.
-        assert!(program(&sockets).unwrap().len() <= 4096);
+        assert!(program(&sockets, true).unwrap().len() <= 4096);
         let last = [10, 1, 1063, 0, 0, 0];
         assert_eq!(
             decide_with(&sockets, AUDIT_ARCH_X86_64, libc::SYS_socket as u32, last),
@@ -307,6 +358,38 @@ mod tests {
         assert_eq!(native(libc::SYS_setsockopt, lowat), NOTIFY);
         assert_eq!(native(libc::SYS_getsockopt, lowat), ALLOW);
         assert_eq!(get(libc::IPPROTO_TCP as u64, libc::TCP_INFO as u64), NOTIFY);
+    }
+
+    #[test]
+    fn the_fast_path_is_permitted_where_it_lies() {
+        let call = libc::SYS_getsockname;
+        let inside = [layout::CODE, layout::CODE + 2, layout::GATE - 1];
+        let outside = [
+            0,
+            0x40_1000,
+            layout::CODE - 1,
+            layout::GATE,
+            layout::GATE + 2,
+        ];
+        let above = [layout::CODE + (1 << 32), 0x7fff_0001_0002];
+        for at in inside {
+            assert_eq!(decide_at(at, call, [3, 0, 0, 0, 0, 0]), ALLOW, "{at:#x}");
+        }
+        for at in outside.into_iter().chain(above) {
+            assert_eq!(decide_at(at, call, [3, 0, 0, 0, 0, 0]), NOTIFY, "{at:#x}");
+        }
+        assert_eq!(native(call, [3, 0, 0, 0, 0, 0]), NOTIFY);
+    }
+
+    #[test]
+    fn own_filters_of_programs_matter_to_the_fast_path_alone() {
+        let filter = [libc::PR_SET_SECCOMP as u64, 2, 0, 0, 0, 0];
+        let name = [libc::PR_SET_NAME as u64, 0, 0, 0, 0, 0];
+        assert_eq!(decide_at(0, libc::SYS_prctl, filter), NOTIFY);
+        assert_eq!(decide_at(0, libc::SYS_prctl, name), ALLOW);
+        assert_eq!(native(libc::SYS_prctl, filter), ALLOW);
+        let mode = [u64::from(libc::SECCOMP_SET_MODE_FILTER), 0, 0, 0, 0, 0];
+        assert_eq!(decide_at(0, libc::SYS_seccomp, mode), NOTIFY);
     }
 
     #[test]

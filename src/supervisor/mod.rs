@@ -23,6 +23,7 @@ mod tasks;
 mod trace;
 
 use std::{
+    ops::{Deref, DerefMut},
     os::fd::{AsFd, BorrowedFd, OwnedFd},
     sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError},
 };
@@ -48,6 +49,7 @@ use crate::{
         transport::Transport,
     },
     sys::seccomp::Listener,
+    zpoline::{FastPath, Sockets},
 };
 
 pub(crate) use notify::{Front, Hooks, TargetStatus};
@@ -59,10 +61,35 @@ pub(crate) struct Supervisor {
     limits: Limits,
     transport: OnceLock<Arc<dyn Transport>>,
     table: Mutex<Table>,
+    /// With `--mode zpoline`.
+    fast_path: Option<FastPath>,
     epoll: Epoll,
     closes: Closes,
     /// Written when the network says that all is delivered.
     drained: EventFd,
+}
+
+/// The table, locked. Programs see what has changed when it is let go.
+struct TableGuard<'a>(MutexGuard<'a, Table>);
+
+impl Deref for TableGuard<'_> {
+    type Target = Table;
+
+    fn deref(&self) -> &Table {
+        &self.0
+    }
+}
+
+impl DerefMut for TableGuard<'_> {
+    fn deref_mut(&mut self) -> &mut Table {
+        &mut self.0
+    }
+}
+
+impl Drop for TableGuard<'_> {
+    fn drop(&mut self) {
+        self.0.publish();
+    }
 }
 
 impl Supervisor {
@@ -70,13 +97,19 @@ impl Supervisor {
     ///
     /// # Errors
     /// EMFILE, ENFILE, ENOMEM.
-    pub(crate) fn new(listener: Listener, limits: Limits) -> nix::Result<Arc<Self>> {
+    pub(crate) fn new(
+        listener: Listener,
+        limits: Limits,
+        fast_path: Option<(FastPath, Sockets)>,
+    ) -> nix::Result<Arc<Self>> {
+        let (fast_path, shared) = fast_path.unzip();
         Ok(Arc::new(Self {
             listener,
             tasks: Tasks::default(),
             limits,
             transport: OnceLock::new(),
-            table: Mutex::default(),
+            table: Mutex::new(Table::sharing(shared)),
+            fast_path,
             epoll: Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC)?,
             closes: Closes::default(),
             drained: EventFd::from_flags(EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK)?,
@@ -100,8 +133,8 @@ impl Supervisor {
 
     /// The table. A handler that panicked has answered EIO and left each entry whole, since
     /// transitions are single assignments.
-    fn table(&self) -> MutexGuard<'_, Table> {
-        self.table.lock().unwrap_or_else(PoisonError::into_inner)
+    fn table(&self) -> TableGuard<'_> {
+        TableGuard(self.table.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
     /// Makes a socket, alone. Returns the program's end.

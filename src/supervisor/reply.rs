@@ -22,6 +22,11 @@ use crate::{
 impl Supervisor {
     /// Handles a call that has just trapped.
     pub(super) fn handle(&self, trapped: Trapped) {
+        if let Some(fast_path) = &self.fast_path
+            && fast_path.improve(&self.listener, &trapped)
+        {
+            return;
+        }
         let call = Call::new(&self.listener, trapped);
         let Some(row) = CALLS.iter().find(|row| row.number == trapped.number) else {
             // Not in the table the filter was made from: leave it as it is.

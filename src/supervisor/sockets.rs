@@ -16,6 +16,7 @@ use crate::emul::{
     socket::{Socket, SocketId},
     transport::Seal,
 };
+use crate::zpoline::Sockets as SharedSockets;
 
 /// Our end of a pair.
 #[derive(Debug)]
@@ -121,12 +122,51 @@ pub(super) struct Table {
     untold: usize,
     /// How many of them the last sweep left.
     swept: usize,
+    /// What programs with the fast path see.
+    shared: Option<SharedSockets>,
+    /// Sockets that those see anew with [`Self::publish`].
+    taken_up: Vec<SocketId>,
 }
 
 impl Table {
+    /// A table whose sockets programs see in `shared`.
+    pub(super) fn sharing(shared: Option<SharedSockets>) -> Self {
+        Self {
+            shared,
+            ..Self::default()
+        }
+    }
+
     /// The socket's entry.
     pub(super) fn get(&mut self, id: SocketId) -> Option<&mut Entry> {
-        self.sockets.get_mut(&id)
+        let entry = self.sockets.get_mut(&id)?;
+        if let (Some(shared), Some(program)) = (&mut self.shared, &entry.program)
+            && shared.take_up(program.cookie.0)
+        {
+            self.taken_up.push(id);
+        }
+        Some(entry)
+    }
+
+    /// Shows programs what has become of the sockets that were taken up.
+    pub(super) fn publish(&mut self) {
+        let Some(shared) = &mut self.shared else {
+            return;
+        };
+        for id in self.taken_up.drain(..) {
+            if let Some(entry) = self.sockets.get(&id)
+                && let Some(program) = &entry.program
+            {
+                shared.show(program.cookie.0, &entry.socket);
+            }
+        }
+    }
+
+    fn share(&mut self, id: SocketId, program: ProgramEnd) {
+        if let Some(shared) = &mut self.shared {
+            shared.insert(program.cookie.0);
+            self.taken_up.push(id);
+        }
     }
 
     /// The id of the socket whose program's end has this SO_COOKIE.
@@ -143,13 +183,18 @@ impl Table {
             entry.program = Some(program);
             entry.unaccepted = false;
             self.accepted.insert(program.cookie, id);
+            self.share(id, program);
         }
     }
 
     /// Adds a socket.
     pub(super) fn insert(&mut self, id: SocketId, entry: Entry) {
         self.untold += usize::from(entry.end.is_untold());
+        let program = entry.program;
         self.sockets.insert(id, entry);
+        if let Some(program) = program {
+            self.share(id, program);
+        }
     }
 
     /// Removes a socket.
@@ -158,6 +203,9 @@ impl Table {
         self.untold -= usize::from(entry.end.is_untold());
         if let Some(program) = &entry.program {
             self.accepted.remove(&program.cookie);
+            if let Some(shared) = &mut self.shared {
+                shared.remove(program.cookie.0);
+            }
         }
         Some(entry)
     }
@@ -165,6 +213,10 @@ impl Table {
     /// Puts `end` in place of our end, and returns that if it was here.
     pub(super) fn set_end(&mut self, id: SocketId, end: End) -> Option<OwnedFd> {
         let entry = self.sockets.get_mut(&id)?;
+        if let (End::Closed, Some(shared), Some(program)) = (&end, &self.shared, &entry.program) {
+            // Before our end is closed, by which the pair has an error that the program can take.
+            shared.show_error(program.cookie.0, &entry.socket);
+        }
         self.untold += usize::from(end.is_untold());
         self.untold -= usize::from(entry.end.is_untold());
         match std::mem::replace(&mut entry.end, end) {

@@ -46,3 +46,21 @@ pub(crate) fn io_uring_setup() -> Option<Errno> {
     };
     check(result).err()
 }
+
+/// Whether memory may be mapped at address 0: vm.mmap_min_addr, capabilities(7), and what a security
+/// module says. To be asked before other code of this process could miss it.
+///
+/// # Errors
+/// EPERM, EACCES: it may not. EEXIST: something is there.
+pub(crate) fn page_zero() -> nix::Result<()> {
+    const BYTES: usize = 4096;
+    let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_FIXED_NOREPLACE;
+    // SAFETY: a new mapping, which replaces none, cannot be accessed, and is undone at once.
+    unsafe {
+        let mapped = libc::mmap(std::ptr::null_mut(), BYTES, libc::PROT_EXEC, flags, -1, 0);
+        if mapped == libc::MAP_FAILED {
+            return Err(Errno::last());
+        }
+        check(libc::c_long::from(libc::munmap(mapped, BYTES))).map(drop)
+    }
+}

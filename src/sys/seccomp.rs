@@ -63,6 +63,8 @@ pub(crate) struct Trapped {
     pub(crate) tid: i32,
     /// System call number.
     pub(crate) number: i64,
+    /// The address behind the instruction that made it.
+    pub(crate) instruction_pointer: u64,
     /// The six argument registers.
     pub(crate) args: [u64; 6],
 }
@@ -100,6 +102,7 @@ impl Listener {
             id: notification.id,
             tid: notification.pid as i32,
             number: i64::from(notification.data.nr),
+            instruction_pointer: notification.data.instruction_pointer,
             args: notification.data.args,
         })
     }
@@ -147,6 +150,20 @@ impl Listener {
             srcfd: source.as_raw_fd() as u32,
             newfd: 0,
             newfd_flags: if cloexec { libc::O_CLOEXEC as u32 } else { 0 },
+        })
+    }
+
+    /// Installs `source` in the caller, and does not answer.
+    ///
+    /// # Errors
+    /// ENOENT: the caller has gone. EMFILE: its RLIMIT_NOFILE is reached.
+    pub(crate) fn lend(&self, id: u64, source: BorrowedFd<'_>) -> nix::Result<RawFd> {
+        self.add_fd(libc::seccomp_notif_addfd {
+            id,
+            flags: 0,
+            srcfd: source.as_raw_fd() as u32,
+            newfd: 0,
+            newfd_flags: libc::O_CLOEXEC as u32,
         })
     }
 

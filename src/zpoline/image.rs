@@ -19,8 +19,8 @@ use iced_x86::{
 use super::{
     answers,
     layout::{
-        CODE, CODE_BYTES, DATA_BYTES, EXECUTED_BYTES, GATE, HEADER, MULTIPLIER, PAGE, SITE_COUNT,
-        SITE_SHIFT, SITES, SLED_BYTES, TRAMPOLINES, action, header, slot, table,
+        CODE, CODE_BYTES, DATA_BYTES, GATE, HEADER, MULTIPLIER, PAGE, SITE_COUNT, SITE_SHIFT,
+        SITES, SLED_BYTES, TRAMPOLINES, action, header, slot, table,
     },
 };
 
@@ -409,9 +409,6 @@ fn patch(a: &mut CodeAssembler) -> Result<(), IcedError> {
     a.set_label(&mut failed)?;
     a.int3()
 }
-
-/// Bytes of the mapping that [`Image::bytes`] is the beginning of.
-pub(super) const MAPPED: u64 = EXECUTED_BYTES;
 
 #[cfg(test)]
 mod tests {

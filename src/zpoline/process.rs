@@ -1,0 +1,119 @@
+//! What /proc tells of a process that may get the fast path.
+#![forbid(unsafe_code)]
+
+use std::fs;
+
+use nix::unistd::Pid;
+
+use crate::sys::ptrace::same_memory;
+
+/// From /proc/PID/status: proc_pid_status(5).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Status {
+    pub(super) threads: u32,
+    parent: i32,
+    pub(super) tracer: i32,
+    ignored: u64,
+    pub(super) filters: Option<u32>,
+}
+
+impl Status {
+    /// Of a thread.
+    pub(super) fn of(tid: i32) -> Option<Self> {
+        Self::parse(&fs::read_to_string(format!("/proc/{tid}/status")).ok()?)
+    }
+
+    fn parse(text: &str) -> Option<Self> {
+        let field = |name: &str| {
+            let mut lines = text.lines();
+            lines.find_map(|line| line.strip_prefix(name)?.strip_prefix(':').map(str::trim))
+        };
+        Some(Self {
+            threads: field("Threads")?.parse().ok()?,
+            parent: field("PPid")?.parse().ok()?,
+            tracer: field("TracerPid")?.parse().ok()?,
+            ignored: u64::from_str_radix(field("SigIgn")?, 16).ok()?,
+            filters: field("Seccomp_filters").and_then(|count| count.parse().ok()),
+        })
+    }
+
+    /// Whether the process ignores SIGTRAP: the kernel would end that to stop it.
+    pub(super) fn ignores_trap(&self) -> bool {
+        self.ignored & 1 << (libc::SIGTRAP - 1) != 0
+    }
+
+    /// Whether no other thread can run the same code now: there is none, and none of a process that
+    /// shares its memory, as between vfork(2) and execve(2).
+    pub(super) fn is_alone(&self, tid: i32) -> bool {
+        self.threads == 1
+            && same_memory(Pid::from_raw(tid), Pid::from_raw(self.parent)) == Ok(false)
+    }
+}
+
+/// A part of the address space.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Mapping {
+    pub(super) writable: bool,
+    pub(super) readable: bool,
+}
+
+/// The private, executable mapping that `address` lies in.
+pub(super) fn private_code(tid: i32, address: u64) -> Option<Mapping> {
+    let maps = fs::read_to_string(format!("/proc/{tid}/maps")).ok()?;
+    code_in(&maps, address)
+}
+
+fn code_in(maps: &str, address: u64) -> Option<Mapping> {
+    maps.lines().find_map(|line| {
+        let (range, rest) = line.split_once(' ')?;
+        let (start, end) = range.split_once('-')?;
+        let number = |text| u64::from_str_radix(text, 16).ok();
+        if !(number(start)?..number(end)?).contains(&address) {
+            return None;
+        }
+        let access = rest.as_bytes().first_chunk::<4>()?;
+        (access[2..] == *b"xp").then_some(Mapping {
+            readable: access[0] == b'r',
+            writable: access[1] == b'w',
+        })
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn this_process_has_a_status() {
+        let tid = nix::unistd::gettid().as_raw();
+        let status = Status::of(tid).unwrap();
+        assert_eq!(status.tracer, 0);
+        assert!(status.threads >= 1);
+        assert!(!status.ignores_trap());
+    }
+
+    #[test]
+    fn only_private_code_counts() {
+        let maps = "\
+400000-401000 r--p 00000000 08:01 5 /bin/x
+401000-402000 r-xp 00001000 08:01 5 /bin/x
+402000-403000 rwxp 00000000 00:00 0 
+403000-404000 r-xs 00001000 08:01 5 /bin/x
+";
+        let code = Mapping {
+            readable: true,
+            writable: false,
+        };
+        assert_eq!(code_in(maps, 0x40_1fff), Some(code));
+        assert_eq!(
+            code_in(maps, 0x40_2000),
+            Some(Mapping {
+                writable: true,
+                ..code
+            })
+        );
+        for address in [0x40_0000, 0x40_3000, 0x40_4000] {
+            assert_eq!(code_in(maps, address), None);
+        }
+    }
+}

@@ -1,0 +1,423 @@
+//! The table of emulated sockets that every wrapped process reads, written by the supervisor alone.
+//!
+//! What the program may see of a socket is written when the supervisor has made up its mind, and before
+//! the program can notice: from the moment that the supervisor takes an entry up until it has written it
+//! anew the entry is odd, and who asks comes to the supervisor, which is busy with it.
+#![forbid(unsafe_code)]
+
+use std::{
+    collections::HashMap,
+    net::SocketAddr,
+    sync::{
+        Arc,
+        atomic::{AtomicU32, AtomicU64, Ordering},
+    },
+};
+
+use super::layout::{cookie_hash, entry, table};
+use crate::{
+    emul::{
+        address, getsockname,
+        getsockopt::stored,
+        options::{Limits, Name, Options},
+        socket::Socket,
+    },
+    sys::shared_memory::SharedMemory,
+};
+
+/// Entries at first, and at most. A page of memory holds sixteen, and is taken when one of them is.
+const FIRST_ENTRIES: usize = 256;
+const MOST_ENTRIES: usize = 1 << 18;
+/// Stands where an entry was: a search goes on behind it. No cookie has this value.
+const REMOVED: u64 = u64::MAX;
+
+/// The options whose values lie in the slots from 1 on, in this order.
+#[rustfmt::skip] // names, some to a line
+pub(super) const SLOTS: &[Name] = &[
+    (libc::SOL_SOCKET, libc::SO_ACCEPTCONN), (libc::SOL_SOCKET, libc::SO_DOMAIN),
+    (libc::SOL_SOCKET, libc::SO_PROTOCOL), (libc::SOL_SOCKET, libc::SO_REUSEADDR),
+    (libc::SOL_SOCKET, libc::SO_REUSEPORT), (libc::SOL_SOCKET, libc::SO_SNDBUF),
+    (libc::SOL_SOCKET, libc::SO_RCVBUF), (libc::SOL_SOCKET, libc::SO_BUF_LOCK),
+    (libc::SOL_SOCKET, libc::SO_MARK), (libc::SOL_SOCKET, libc::SO_TXREHASH),
+    (libc::IPPROTO_TCP, libc::TCP_NODELAY), (libc::IPPROTO_TCP, libc::TCP_CORK),
+    (libc::IPPROTO_TCP, libc::TCP_QUICKACK), (libc::IPPROTO_TCP, libc::TCP_KEEPIDLE),
+    (libc::IPPROTO_TCP, libc::TCP_KEEPINTVL), (libc::IPPROTO_TCP, libc::TCP_KEEPCNT),
+    (libc::IPPROTO_TCP, libc::TCP_LINGER2), (libc::IPPROTO_TCP, libc::TCP_DEFER_ACCEPT),
+    (libc::IPPROTO_TCP, libc::TCP_USER_TIMEOUT), (libc::IPPROTO_TCP, libc::TCP_SYNCNT),
+    (libc::IPPROTO_TCP, libc::TCP_FASTOPEN), (libc::IPPROTO_TCP, libc::TCP_NOTSENT_LOWAT),
+];
+
+/// Where an entry lies, and what of it need not be written again.
+#[derive(Debug)]
+struct Place {
+    index: usize,
+    options: Option<Options>,
+}
+
+/// The table.
+#[derive(Debug)]
+pub(crate) struct Sockets {
+    memory: Arc<SharedMemory>,
+    limits: Limits,
+    places: HashMap<u64, Place>,
+    /// Entries, a power of two.
+    entries: usize,
+    /// Those that a search does not end at.
+    taken: usize,
+    /// There was no room: everything goes to the supervisor.
+    full: bool,
+}
+
+impl Sockets {
+    /// An empty table.
+    ///
+    /// # Errors
+    /// EMFILE, ENFILE, ENOMEM.
+    pub(crate) fn new(limits: Limits) -> nix::Result<Self> {
+        Self::with_room(limits, FIRST_ENTRIES, MOST_ENTRIES)
+    }
+
+    fn with_room(limits: Limits, first: usize, most: usize) -> nix::Result<Self> {
+        let bytes = table::ENTRIES as usize + (most << table::ENTRY_SHIFT);
+        let memory = Arc::new(SharedMemory::new(c"quicwrap-sockets", bytes)?);
+        let sockets = Self {
+            memory,
+            limits,
+            places: HashMap::new(),
+            entries: first,
+            taken: 0,
+            full: false,
+        };
+        sockets
+            .word(table::MASK)
+            .store(first as u32 - 1, Ordering::Release);
+        Ok(sockets)
+    }
+
+    /// The memory, to be mapped into programs.
+    pub(crate) fn memory(&self) -> Arc<SharedMemory> {
+        Arc::clone(&self.memory)
+    }
+
+    /// Adds a socket, odd.
+    pub(crate) fn insert(&mut self, cookie: u64) {
+        if self.full || self.places.contains_key(&cookie) {
+            self.take_up(cookie);
+            return;
+        }
+        if 2 * (self.taken + 1) > self.entries && !self.rebuild() {
+            return;
+        }
+        let index = self.free_place(cookie);
+        self.put(index, cookie);
+        let options = None;
+        self.places.insert(cookie, Place { index, options });
+    }
+
+    /// Removes a socket: to the program it is the kernel's from now on.
+    pub(crate) fn remove(&mut self, cookie: u64) {
+        if let Some(place) = self.places.remove(&cookie) {
+            self.make_odd(place.index);
+            self.cookie_at(place.index)
+                .store(REMOVED, Ordering::Release);
+        }
+    }
+
+    /// Says that the supervisor is busy with the socket. Returns whether it was not yet.
+    pub(crate) fn take_up(&mut self, cookie: u64) -> bool {
+        let index = self.places.get(&cookie).map(|place| place.index);
+        index.is_some_and(|index| self.make_odd(index))
+    }
+
+    /// Shows the socket as it is now.
+    pub(crate) fn show(&mut self, cookie: u64, socket: &Socket) {
+        let Some(place) = self.places.get_mut(&cookie) else {
+            return;
+        };
+        let index = place.index;
+        let same = place.options.as_ref() == Some(&socket.options);
+        if !same {
+            place.options = Some(socket.options.clone());
+        }
+        self.make_odd(index);
+        let at = |offset| self.entry_word(index, offset);
+        self.write_address(
+            index,
+            entry::LOCAL_BYTES,
+            entry::LOCAL,
+            Some(getsockname::getsockname(socket)),
+        );
+        let peer = getsockname::getpeername(socket).ok();
+        self.write_address(index, entry::PEER_BYTES, entry::PEER, peer);
+        let error = socket.error.map_or(0, |error| error as i32);
+        at(entry::ERROR).store(error.cast_unsigned(), Ordering::Relaxed);
+        let options = if same { &SLOTS[..1] } else { SLOTS };
+        for (slot, option) in (1..).zip(options) {
+            let value = stored(socket, *option, &self.limits).unwrap_or(0);
+            at(entry::SLOTS + 4 * slot).store(value.cast_unsigned(), Ordering::Relaxed);
+        }
+        debug_assert_eq!(SLOTS[0].1, libc::SO_ACCEPTCONN, "the state is no option");
+        let sequence = at(entry::SEQUENCE);
+        sequence.store(
+            sequence.load(Ordering::Relaxed).wrapping_add(1),
+            Ordering::Release,
+        );
+    }
+
+    /// Shows the pending error at once: before the pair has one, by which the program notices.
+    pub(crate) fn show_error(&self, cookie: u64, socket: &Socket) {
+        if let Some(place) = self.places.get(&cookie) {
+            let error = socket.error.map_or(0, |error| error as i32);
+            let word = self.entry_word(place.index, entry::ERROR);
+            word.store(error.cast_unsigned(), Ordering::Release);
+        }
+    }
+
+    fn write_address(&self, index: usize, bytes_at: u64, at: u64, address: Option<SocketAddr>) {
+        let bytes = address
+            .map(|address| address::encode(&address))
+            .unwrap_or_default();
+        let length = self.entry_word(index, bytes_at);
+        length.store(bytes.len() as u32, Ordering::Relaxed);
+        for (word, chunk) in (0..).zip(bytes.chunks_exact(4)) {
+            let value = u32::from_ne_bytes([chunk[0], chunk[1], chunk[2], chunk[3]]);
+            let word = self.entry_word(index, at + 4 * word);
+            word.store(value, Ordering::Relaxed);
+        }
+    }
+
+    /// Makes room: twice as many entries, if it is not removed ones that fill the table. Returns whether
+    /// there is room now.
+    fn rebuild(&mut self) -> bool {
+        if 4 * self.places.len() > self.entries {
+            self.entries *= 2;
+        }
+        let generation = self.word(table::GENERATION);
+        let odd = generation.load(Ordering::Relaxed) | 1;
+        generation.store(odd, Ordering::SeqCst);
+        if table::ENTRIES as usize + (self.entries << table::ENTRY_SHIFT) > self.memory.bytes() {
+            // It stays odd.
+            self.full = true;
+            tracing::warn!("more sockets than the fast path has room for: it is no longer taken");
+            return false;
+        }
+        let old: Vec<(u64, Vec<u32>)> = self
+            .places
+            .iter()
+            .map(|(cookie, place)| (*cookie, self.copy(place.index)))
+            .collect();
+        for index in 0..self.entries {
+            self.make_odd(index);
+            self.cookie_at(index).store(0, Ordering::Relaxed);
+        }
+        self.taken = 0;
+        for (cookie, words) in old {
+            let index = self.free_place(cookie);
+            self.put(index, cookie);
+            self.restore(index, &words);
+            if let Some(place) = self.places.get_mut(&cookie) {
+                place.index = index;
+            }
+        }
+        self.word(table::MASK)
+            .store(self.entries as u32 - 1, Ordering::Relaxed);
+        self.word(table::GENERATION)
+            .store(odd.wrapping_add(1), Ordering::Release);
+        true
+    }
+
+    fn copy(&self, index: usize) -> Vec<u32> {
+        let words = (0..1 << table::ENTRY_SHIFT).step_by(4);
+        words
+            .map(|offset| self.entry_word(index, offset).load(Ordering::Relaxed))
+            .collect()
+    }
+
+    /// Writes what [`Self::copy`] has read, but for the cookie; the sequence goes on, odd or even as it
+    /// was.
+    fn restore(&self, index: usize, words: &[u32]) {
+        let was_odd = words[entry::SEQUENCE as usize / 4] & 1 == 1;
+        for (offset, word) in (0..).step_by(4).zip(words) {
+            if offset >= entry::ERROR {
+                self.entry_word(index, offset)
+                    .store(*word, Ordering::Relaxed);
+            }
+        }
+        if !was_odd {
+            let sequence = self.entry_word(index, entry::SEQUENCE);
+            sequence.store(
+                sequence.load(Ordering::Relaxed).wrapping_add(1),
+                Ordering::Release,
+            );
+        }
+    }
+
+    fn free_place(&self, cookie: u64) -> usize {
+        let mut index = cookie_hash(cookie) as usize & (self.entries - 1);
+        while self.cookie_at(index).load(Ordering::Relaxed) != 0 {
+            index = (index + 1) & (self.entries - 1);
+        }
+        index
+    }
+
+    /// Gives an entry to a cookie, odd.
+    fn put(&mut self, index: usize, cookie: u64) {
+        self.make_odd(index);
+        self.cookie_at(index).store(cookie, Ordering::Release);
+        self.taken += 1;
+    }
+
+    fn make_odd(&self, index: usize) -> bool {
+        let sequence = self.entry_word(index, entry::SEQUENCE);
+        let now = sequence.load(Ordering::Relaxed);
+        // Before whatever follows: x86 keeps the order of stores, but not of a store and a later load.
+        sequence.store(now | 1, Ordering::SeqCst);
+        now & 1 == 0
+    }
+
+    fn cookie_at(&self, index: usize) -> &AtomicU64 {
+        let at = table::ENTRIES as usize + (index << table::ENTRY_SHIFT);
+        &self.memory.long_words()[at / 8]
+    }
+
+    fn entry_word(&self, index: usize, offset: u64) -> &AtomicU32 {
+        let at = table::ENTRIES as usize + (index << table::ENTRY_SHIFT) + offset as usize;
+        &self.memory.words()[at / 4]
+    }
+
+    fn word(&self, offset: u64) -> &AtomicU32 {
+        &self.memory.words()[offset as usize / 4]
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use nix::errno::Errno;
+
+    use super::*;
+    use crate::emul::testing::{LOCAL, PEER, tcp};
+    use crate::emul::{options::name, socket::State};
+
+    fn sockets(first: usize, most: usize) -> Sockets {
+        Sockets::with_room(Limits::default(), first, most).unwrap()
+    }
+
+    /// Searches as the fast path does. None: to be asked for; Some(None): the kernel's.
+    fn find(sockets: &Sockets, cookie: u64) -> Option<Option<usize>> {
+        let mask = sockets.word(table::MASK).load(Ordering::Relaxed);
+        let mut index = cookie_hash(cookie) & mask;
+        if sockets.word(table::GENERATION).load(Ordering::Relaxed) & 1 == 1 {
+            return None;
+        }
+        loop {
+            match sockets.cookie_at(index as usize).load(Ordering::Relaxed) {
+                0 => return Some(None),
+                found if found == cookie => return Some(Some(index as usize)),
+                _ => index = (index + 1) & mask,
+            }
+        }
+    }
+
+    fn is_odd(sockets: &Sockets, index: usize) -> bool {
+        sockets
+            .entry_word(index, entry::SEQUENCE)
+            .load(Ordering::Relaxed)
+            & 1
+            == 1
+    }
+
+    #[test]
+    fn a_socket_is_odd_until_it_is_shown() {
+        let mut sockets = sockets(16, 64);
+        assert_eq!(find(&sockets, 7), Some(None));
+        sockets.insert(7);
+        let index = find(&sockets, 7).unwrap().unwrap();
+        assert!(is_odd(&sockets, index));
+        sockets.show(7, &tcp());
+        assert!(!is_odd(&sockets, index));
+        assert!(sockets.take_up(7));
+        assert!(!sockets.take_up(7));
+        assert!(is_odd(&sockets, index));
+        sockets.remove(7);
+        assert_eq!(find(&sockets, 7), Some(None));
+    }
+
+    #[test]
+    fn addresses_error_and_options_lie_where_the_fast_path_looks() {
+        let mut sockets = sockets(16, 64);
+        let mut socket = tcp();
+        socket.local = Some(LOCAL);
+        socket.state = State::Connected {
+            peer: PEER,
+            announced: true,
+        };
+        socket.error = Some(Errno::ECONNRESET);
+        socket.options.set(name::SO_REUSEADDR, 1);
+        sockets.insert(9);
+        sockets.show(9, &socket);
+        let index = find(&sockets, 9).unwrap().unwrap();
+        let word = |offset| sockets.entry_word(index, offset).load(Ordering::Relaxed);
+        assert_eq!(word(entry::LOCAL_BYTES), 16);
+        assert_eq!(word(entry::PEER_BYTES), 16);
+        let bytes = address::encode(&PEER);
+        assert_eq!(word(entry::PEER).to_ne_bytes(), bytes[..4]);
+        assert_eq!(word(entry::PEER + 4).to_ne_bytes(), bytes[4..8]);
+        assert_eq!(word(entry::ERROR), libc::ECONNRESET as u32);
+        let slot = SLOTS
+            .iter()
+            .position(|name| *name == name::SO_REUSEADDR)
+            .unwrap() as u64
+            + 1;
+        assert_eq!(word(entry::SLOTS + 4 * slot), 1);
+        socket.finished();
+        sockets.show(9, &socket);
+        assert_eq!(
+            sockets
+                .entry_word(index, entry::PEER_BYTES)
+                .load(Ordering::Relaxed),
+            0
+        );
+    }
+
+    #[test]
+    fn the_table_grows_and_what_was_in_it_stays() {
+        let mut sockets = sockets(16, 4096);
+        for cookie in 1..=1000 {
+            sockets.insert(cookie);
+            if cookie % 3 != 0 {
+                sockets.show(cookie, &tcp());
+            }
+            if cookie % 5 == 0 {
+                sockets.remove(cookie);
+            }
+        }
+        for cookie in 1..=1000 {
+            let found = find(&sockets, cookie).unwrap();
+            assert_eq!(found.is_some(), cookie % 5 != 0, "{cookie}");
+            if let Some(index) = found {
+                assert_eq!(is_odd(&sockets, index), cookie % 3 == 0, "{cookie}");
+            }
+        }
+    }
+
+    #[test]
+    fn sockets_that_come_and_go_need_no_larger_table() {
+        let mut sockets = sockets(16, 16);
+        for cookie in 1..=1000 {
+            sockets.insert(cookie);
+            sockets.show(cookie, &tcp());
+            sockets.remove(cookie);
+        }
+        assert_eq!(find(&sockets, 1000), Some(None));
+    }
+
+    #[test]
+    fn a_table_that_is_full_is_asked_for_nothing() {
+        let mut sockets = sockets(16, 16);
+        for cookie in 1..=20 {
+            sockets.insert(cookie);
+        }
+        assert_eq!(find(&sockets, 1), None);
+        assert_eq!(find(&sockets, 20), None);
+    }
+}
