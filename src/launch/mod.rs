@@ -46,7 +46,7 @@ use crate::{
         seccomp::Listener,
     },
     trust::{Trust, TrustError},
-    zpoline::{self, FastPath, ImageError, Sockets, Unavailable},
+    zpoline::{self, FastPath, ImageError, Low, Sockets, Unavailable},
 };
 
 /// Longest time that bytes of ended programs are kept for a peer that does not take them: about what
@@ -91,8 +91,8 @@ struct Plan<'a> {
     settings: Settings,
     program: &'a [CString],
     filter: BpfProgram,
-    /// Whether programs get the fast path.
-    fast_path: bool,
+    /// The fast path that programs get, if any.
+    fast_path: Option<Low>,
     /// The caller's signal mask, which the program inherits.
     mask: SigSet,
     /// Descriptors the caller handed down beside the standard ones: the program's alone. Held open
@@ -112,7 +112,7 @@ pub(crate) fn run(
     let settings = options.network()?;
     let trust = Trust::load(&options.trust())?;
     let fast_path = fast_path(options.mode())?;
-    let filter = filter::program(&options.sockets()?, fast_path)?;
+    let filter = filter::program(&options.sockets()?, fast_path.is_some())?;
     let mut mask = SigSet::empty();
     sigprocmask(SigmaskHow::SIG_BLOCK, Some(&SigSet::all()), Some(&mut mask))?;
     let plan = Plan {
@@ -145,18 +145,21 @@ pub(crate) fn run(
     }
 }
 
-/// Whether programs get the fast path.
-fn fast_path(mode: Mode) -> Result<bool, Unavailable> {
+/// The fast path that programs get.
+fn fast_path(mode: Mode) -> Result<Option<Low>, Unavailable> {
     match mode {
-        Mode::Seccomp => Ok(false),
-        Mode::Zpoline => zpoline::available().map(|()| true),
-        Mode::Auto => {
-            let possible = zpoline::available().and_then(|()| zpoline::nulls_fail());
-            if let Err(why) = &possible {
-                tracing::info!("--mode auto takes seccomp: {why}");
-            }
-            Ok(possible.is_ok())
+        Mode::Seccomp => Ok(None),
+        Mode::Zpoline => {
+            zpoline::available()?;
+            Ok(Some(zpoline::low()))
         }
+        Mode::Auto => match zpoline::available() {
+            Ok(()) => Ok(Some(zpoline::low().where_nulls_fail())),
+            Err(why) => {
+                tracing::info!("--mode auto takes seccomp: {why}");
+                Ok(None)
+            }
+        },
     }
 }
 
@@ -197,11 +200,12 @@ fn serve(
     mut ready: UnixStream,
 ) -> Result<u8, LaunchError> {
     let limits = limits::read();
-    let fast_path = if plan.fast_path {
-        let sockets = Sockets::new(limits)?;
-        Some((FastPath::new(sockets.memory())?, sockets))
-    } else {
-        None
+    let fast_path = match plan.fast_path {
+        Some(low) => {
+            let sockets = Sockets::new(limits)?;
+            Some((FastPath::new(sockets.memory(), low)?, sockets))
+        }
+        None => None,
     };
     let supervisor = Supervisor::new(listener, limits, fast_path)?;
     let events = Arc::clone(&supervisor);

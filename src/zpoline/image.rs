@@ -20,7 +20,7 @@ use super::{
     answers,
     layout::{
         CODE, CODE_BYTES, DATA_BYTES, GATE, HEADER, MULTIPLIER, PAGE, SITE_COUNT, SITE_SHIFT,
-        SITES, SLED_BYTES, TRAMPOLINES, action, header, slot, table,
+        SITES, TRAMPOLINES, action, header, slot, table,
     },
 };
 
@@ -64,6 +64,8 @@ pub(super) struct Image {
     pub(super) set_up: u64,
     /// Writes a site: see [`patch`].
     pub(super) patch: u64,
+    /// Where stubs go on: see [`enter_near`].
+    near: u64,
 }
 
 /// Where the parts of the fast path go on.
@@ -95,7 +97,8 @@ pub(super) fn build() -> Result<Image, ImageError> {
     let mut a = CodeAssembler::new(64)?;
     let mut set_up_label = a.create_label();
     let mut patch_label = a.create_label();
-    enter(&mut a)?;
+    let mut near_label = a.create_label();
+    enter(&mut a, &mut near_label)?;
     a.set_label(&mut set_up_label)?;
     set_up(&mut a)?;
     a.set_label(&mut patch_label)?;
@@ -112,6 +115,7 @@ pub(super) fn build() -> Result<Image, ImageError> {
         bytes,
         set_up: assembled.label_ip(&set_up_label)?,
         patch: assembled.label_ip(&patch_label)?,
+        near: assembled.label_ip(&near_label)?,
     })
 }
 
@@ -137,8 +141,22 @@ pub(super) fn trampoline(address: u64) -> Result<Vec<u8>, IcedError> {
     a.assemble(TRAMPOLINES)
 }
 
-/// Who comes here from a patched site has its return address on the stack.
-fn enter(a: &mut CodeAssembler) -> Result<(), IcedError> {
+impl Image {
+    /// What a site near it calls, for the call `number`: it does what the patched instruction has done.
+    ///
+    /// # Errors
+    /// None, in truth.
+    pub(super) fn stub(&self, number: i64, at: u64) -> Result<Vec<u8>, IcedError> {
+        let mut a = CodeAssembler::new(64)?;
+        a.mov(eax, number as i32)?;
+        a.mov(ecx, self.near as i32)?;
+        a.jmp(rcx)?;
+        a.assemble(at)
+    }
+}
+
+/// From the sled: who comes here from a patched site has its return address on the stack.
+fn enter(a: &mut CodeAssembler, near: &mut CodeLabel) -> Result<(), IcedError> {
     let (mut probe, mut known, mut stranger) =
         (a.create_label(), a.create_label(), a.create_label());
     a.pushfq()?;
@@ -157,8 +175,18 @@ fn enter(a: &mut CodeAssembler) -> Result<(), IcedError> {
     a.set_label(&mut stranger)?;
     a.popfq()?;
     a.hlt()?;
+    enter_near(a, near)?;
     a.set_label(&mut known)?;
     dispatch(a)
+}
+
+/// From a stub: the return address is that of the `syscall` instruction, which is passed by.
+fn enter_near(a: &mut CodeAssembler, near: &mut CodeLabel) -> Result<(), IcedError> {
+    a.set_label(near)?;
+    a.mov(rcx, qword_ptr(rsp))?;
+    a.lea(rcx, qword_ptr(rcx + super::site::SYSCALL.len() as i32))?;
+    a.mov(qword_ptr(rsp), rcx)?;
+    a.pushfq()
 }
 
 /// By the number of the call. On the stack are the flags and the return address.
@@ -316,18 +344,21 @@ fn restore(a: &mut CodeAssembler) -> Result<(), IcedError> {
     a.popfq()
 }
 
-/// Run once in each process, by the supervisor: maps the sled, the data and the table of sockets, whose
+/// Run once in each process, by the supervisor: maps the data and the table of sockets, whose
 /// descriptor is in %r12 and whose bytes are in %r13; closes the descriptor. Ends in a trap, with 0 or
 /// a negative errno in %rax and the table's address in %rbx.
 fn set_up(a: &mut CodeAssembler) -> Result<(), IcedError> {
     let fixed = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_FIXED_NOREPLACE;
-    let (mut no_sled, mut no_data, mut no_table) =
-        (a.create_label(), a.create_label(), a.create_label());
+    let (mut no_data, mut no_table) = (a.create_label(), a.create_label());
     let mut finish = a.create_label();
-    map(a, 0, SLED_BYTES, libc::PROT_EXEC, fixed)?;
-    a.test(rax, rax)?;
-    a.jnz(no_sled)?;
-    map(a, HEADER, DATA_BYTES, libc::PROT_READ, fixed)?;
+    a.mov(edi, HEADER as i32)?;
+    a.mov(esi, DATA_BYTES as i32)?;
+    a.mov(edx, libc::PROT_READ)?;
+    a.mov(r10d, fixed)?;
+    a.mov(r8, -1i64)?;
+    a.xor(r9d, r9d)?;
+    a.mov(eax, number::MMAP)?;
+    a.syscall()?;
     a.cmp(rax, HEADER as i32)?;
     a.jne(no_data)?;
     a.mov(r8, r12)?;
@@ -345,13 +376,12 @@ fn set_up(a: &mut CodeAssembler) -> Result<(), IcedError> {
     a.jmp(finish)?;
     a.set_label(&mut no_table)?;
     a.mov(r15, rax)?;
-    unmap(a, HEADER, DATA_BYTES)?;
+    a.mov(edi, HEADER as i32)?;
+    a.mov(esi, DATA_BYTES as i32)?;
+    a.mov(eax, number::MUNMAP)?;
+    a.syscall()?;
     a.mov(rax, r15)?;
     a.set_label(&mut no_data)?;
-    a.mov(r15, rax)?;
-    unmap(a, 0, SLED_BYTES)?;
-    a.mov(rax, r15)?;
-    a.set_label(&mut no_sled)?;
     a.mov(r15, rax)?;
     a.set_label(&mut finish)?;
     a.mov(rdi, r12)?;
@@ -361,35 +391,14 @@ fn set_up(a: &mut CodeAssembler) -> Result<(), IcedError> {
     a.int3()
 }
 
-fn map(
-    a: &mut CodeAssembler,
-    at: u64,
-    bytes: u64,
-    protection: i32,
-    flags: i32,
-) -> Result<(), IcedError> {
-    a.mov(edi, at as i32)?;
-    a.mov(esi, bytes as i32)?;
-    a.mov(edx, protection)?;
-    a.mov(r10d, flags)?;
-    a.mov(r8, -1i64)?;
-    a.xor(r9d, r9d)?;
-    a.mov(eax, number::MMAP)?;
-    a.syscall()
-}
+/// What [`patch`] writes first: `jmp` to itself. Who comes by meanwhile waits.
+const WAIT: [u8; 2] = [0xeb, 0xfe];
 
-fn unmap(a: &mut CodeAssembler, at: u64, bytes: u64) -> Result<(), IcedError> {
-    a.mov(edi, at as i32)?;
-    a.mov(esi, bytes as i32)?;
-    a.mov(eax, number::MUNMAP)?;
-    a.syscall()
-}
-
-/// Run by the supervisor where other threads run the same code: lets the site at %r13 be
-/// [`PATCHED`](super::site::PATCHED), in one store. %r12 is its page, %r14 the protection of that, to
-/// be restored. Ends in a trap, with 0 or a negative errno in %rax.
+/// Run by the supervisor where other threads run the same code: writes the instruction at %r13, which
+/// lies in one cache line. %r12 is its page, %r14 the protection of that, to be restored; %r15 has the
+/// bytes, two, or five if %rbx is not 0. Ends in a trap, with 0 or a negative errno in %rax.
 fn patch(a: &mut CodeAssembler) -> Result<(), IcedError> {
-    let mut failed = a.create_label();
+    let (mut failed, mut short) = (a.create_label(), a.create_label());
     let protect = |a: &mut CodeAssembler| {
         a.mov(rdi, r12)?;
         a.mov(esi, PAGE as i32)?;
@@ -400,10 +409,16 @@ fn patch(a: &mut CodeAssembler) -> Result<(), IcedError> {
     a.mov(edx, libc::PROT_READ | libc::PROT_WRITE | libc::PROT_EXEC)?;
     protect(a)?;
     a.jnz(failed)?;
-    a.mov(
-        word_ptr(r13),
-        i32::from(u16::from_le_bytes(super::site::PATCHED)),
-    )?;
+    a.test(rbx, rbx)?;
+    a.jz(short)?;
+    a.mov(word_ptr(r13), i32::from(u16::from_le_bytes(WAIT)))?;
+    a.mov(rax, r15)?;
+    a.shr(rax, 16)?;
+    a.mov(word_ptr(r13 + 2), ax)?;
+    a.shr(rax, 16)?;
+    a.mov(byte_ptr(r13 + 4), al)?;
+    a.set_label(&mut short)?;
+    a.mov(word_ptr(r13), r15w)?;
     a.mov(edx, r14d)?;
     protect(a)?;
     a.set_label(&mut failed)?;
@@ -474,8 +489,9 @@ mod tests {
             .filter(|instruction| {
                 matches!(instruction.mnemonic(), Mnemonic::Push | Mnemonic::Pushfq)
             })
-            .count();
-        // Each push is on the way of every call: the return address, the pushes, and the locals.
+            .count()
+            - 1;
+        // One of the two entrances' own. Each other push is on the way of every call: the return address, the pushes, and the locals.
         assert!(8 + pushes * 8 + (frame::LOCALS as usize - 8) <= 128);
         assert_eq!(
             8 + pushes * 8 + (frame::LOCALS as usize - 8),
@@ -487,6 +503,11 @@ mod tests {
     fn a_trampoline_fits_its_place() {
         let bytes = trampoline(0x7fff_ffff_f000).unwrap();
         assert!(bytes.len() <= super::super::layout::TRAMPOLINE_BYTES as usize);
+        let stub = build()
+            .unwrap()
+            .stub(libc::SYS_getsockname, 0x7fff_ffff_f000)
+            .unwrap();
+        assert!(stub.len() <= super::super::layout::STUB_BYTES as usize);
         let gate = gate().unwrap();
         assert!(gate.starts_with(&super::super::site::SYSCALL));
     }

@@ -2,12 +2,13 @@
 //!
 //! | from | what | access |
 //! |---|---|---|
-//! | 0 | the sled: `call *%rax` comes here, with the number of a system call in %rax | execute |
+//! | 0 | the sled, in few programs: `call *%rax` comes here, the number of a call in %rax | execute |
 //! | [`CODE`] | the fast path; system calls made from here pass the filter | execute |
 //! | [`GATE`] | system calls made from here are filtered as any other | execute |
 //! | [`TRAMPOLINES`] | the same, one for each patched site, for calls that return on another stack | execute |
 //! | [`HEADER`] | what the fast path looks up | read |
 //! | [`SITES`] | return addresses of the patched sites | read |
+//! | within 2 GiB of patched sites | stubs, which go on to [`CODE`] | read, execute |
 //! | chosen by the kernel | the table of sockets, which all wrapped processes share | read |
 #![forbid(unsafe_code)]
 
@@ -51,6 +52,10 @@ pub(super) mod header {
     pub(in crate::zpoline) const TABLE: u64 = 8;
     /// Not 0: everything goes through the gate.
     pub(in crate::zpoline) const OFF: u64 = 16;
+    /// Not 0: the sled is mapped.
+    pub(in crate::zpoline) const SLED: u64 = 24;
+    /// Pages of stubs: their addresses and how many stubs they have, 8 bytes each.
+    pub(in crate::zpoline) const STUBS: u64 = 0x80;
     /// A byte for each number of a system call: an [`action`](super::action).
     pub(in crate::zpoline) const ACTIONS: u64 = 0x100;
     /// A byte for each option of SOL_SOCKET to get: a slot, or one of [`slot`](super::slot).
@@ -60,6 +65,8 @@ pub(super) mod header {
     /// The same for SOL_SOCKET to set.
     pub(in crate::zpoline) const SET_SOCKET: u64 = 0x400;
 
+    /// Pages of stubs, at most.
+    pub(in crate::zpoline) const STUB_PAGES: usize = 8;
     /// Changes with the layout.
     pub(in crate::zpoline) const MAGIC: u64 = u64::from_le_bytes(*b"quicwrp1");
     /// Numbers that have an action.
@@ -134,6 +141,9 @@ pub(super) mod entry {
 pub(super) const MULTIPLIER: u32 = 0x9e37_79b1;
 /// Bits of a product that [`site_hash`] drops.
 pub(super) const SITE_SHIFT: u32 = 32 - SITE_COUNT.trailing_zeros();
+
+/// Bytes of a stub.
+pub(super) const STUB_BYTES: u64 = 16;
 
 /// Where the search for a return address begins.
 pub(super) fn site_hash(address: u64) -> u64 {

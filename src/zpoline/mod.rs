@@ -7,6 +7,7 @@
 #![forbid(unsafe_code)]
 
 mod answers;
+mod give;
 mod image;
 pub(crate) mod layout;
 mod process;
@@ -17,9 +18,8 @@ mod tracee;
 
 use std::{
     collections::{HashMap, HashSet},
-    fs::File,
     io::IoSliceMut,
-    os::{fd::AsFd, unix::fs::FileExt},
+    os::unix::fs::FileExt,
     sync::{Arc, Mutex, PoisonError},
 };
 
@@ -30,17 +30,14 @@ use nix::{
 };
 
 use self::{
-    image::{Image, number},
-    layout::{
-        CODE, EXECUTED_BYTES, HEADER, PAGE, SITE_COUNT, SITES, TRAMPOLINE_BYTES, TRAMPOLINES,
-        action, header, is_gate, site_hash, slot,
-    },
+    image::Image,
+    layout::{HEADER, PAGE, action, header, is_gate, slot},
     process::{Mapping, Status, private_code},
-    site::{AFTER, BEFORE, PATCHED, Refusal, SYSCALL, Surroundings},
-    tracee::Tracee,
+    site::{AFTER, BEFORE, Kind, Refusal, SYSCALL, Surroundings},
 };
 use crate::{
     emul::setsockopt::{RARELY_SET, SOCKET_LEVEL},
+    supervisor::limits::sysctl,
     sys::{
         probe,
         seccomp::{Listener, Trapped},
@@ -72,8 +69,6 @@ const ACTIONS: &[(i64, u8)] = &[
     (libc::SYS_clone3, action::TRAMPOLINE),
 ];
 
-/// Sites of a process, at most: a search must come to an end soon.
-const MOST_SITES: usize = SITE_COUNT as usize / 2;
 /// Threads and verdicts that are remembered, at most.
 const REMEMBERED: usize = 4096;
 
@@ -88,8 +83,14 @@ enum Unfit {
     IgnoresTrap,
     #[error("/proc/PID/status cannot be read")]
     Unknown,
-    #[error("the code cannot be mapped: {0}")]
-    Mapping(Errno),
+    #[error("nothing can be mapped at {0:#x}: {1}")]
+    Mapping(u64, Errno),
+    #[error("its memory cannot be changed: {0}")]
+    Routine(Errno),
+    #[error("it has more call sites than there is room for")]
+    Full,
+    #[error("there is no room within 2 GiB of its code")]
+    NoRoomNearby,
     #[error("its thread cannot be stopped: {0}")]
     Trace(Errno),
     #[error("it cannot take a descriptor: {0}")]
@@ -101,46 +102,74 @@ enum Unfit {
 /// Why no program can have the fast path.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum Unavailable {
-    /// vm.mmap_min_addr.
-    #[error(
-        "--mode zpoline needs memory at address 0 ({0}): give quicwrap CAP_SYS_RAWIO or set vm.mmap_min_addr=0 (sysctl -w vm.mmap_min_addr=0); --mode seccomp needs neither"
-    )]
-    PageZero(Errno),
     /// Another tracer.
     #[error(
-        "--mode zpoline stops the program with ptrace(2) for a moment, and process {0} traces it already: run the tracer under quicwrap, or take --mode seccomp, which does not"
+        "--mode zpoline stops the program with ptrace(2) for a moment, and process {0} traces it already: run the tracer under quicwrap, or take --mode seccomp, which needs no ptrace"
     )]
     Traced(i32),
-    /// No protection keys.
+    /// Yama.
     #[error(
-        "this processor has no protection keys (pku in /proc/cpuinfo): with --mode zpoline reads through null pointers would not fail"
+        "--mode zpoline stops the program with ptrace(2), which kernel.yama.ptrace_scope={0} forbids: sysctl -w kernel.yama.ptrace_scope=1, or take --mode seccomp"
     )]
-    NullReads,
+    Yama(u8),
 }
 
-/// Whether programs can have the fast path here. To be asked while the process has one thread.
+/// Whether programs can have the fast path here.
 ///
 /// # Errors
 /// Why not.
 pub(crate) fn available() -> Result<(), Unavailable> {
     let own = Status::of(std::process::id().cast_signed());
     match own.map(|status| status.tracer) {
-        Some(tracer) if tracer != 0 => Err(Unavailable::Traced(tracer)),
-        _ => probe::page_zero().map_err(Unavailable::PageZero),
+        Some(tracer) if tracer != 0 => return Err(Unavailable::Traced(tracer)),
+        _ => {}
+    }
+    // 2 asks for CAP_SYS_PTRACE, which doctor looks at: without it seccomp mode works as little.
+    match sysctl("kernel/yama/ptrace_scope", 0) {
+        Some(scope @ 3..) => Err(Unavailable::Yama(scope)),
+        _ => Ok(()),
     }
 }
 
-/// Whether code at address 0 can be made unreadable, so that reads through null pointers fail as ever.
-///
-/// # Errors
-/// [`Unavailable::NullReads`].
-pub(crate) fn nulls_fail() -> Result<(), Unavailable> {
+/// Whether call sites that load their number elsewhere can be patched: that needs code at address 0.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Low {
+    /// They stay slow.
+    No,
+    /// They can.
+    Yes,
+}
+
+/// Whether code may be mapped at address 0. To be asked while the process has one thread.
+pub(crate) fn low() -> Low {
+    match probe::page_zero() {
+        Ok(()) => Low::Yes,
+        Err(error) => {
+            tracing::info!(
+                %error,
+                "no memory at address 0: calls that load their number elsewhere, as Go's do, stay slow; CAP_SYS_RAWIO or vm.mmap_min_addr=0 would permit it"
+            );
+            Low::No
+        }
+    }
+}
+
+impl Low {
+    /// Only if that code can be executed and not read, so that reads through null pointers fail as ever.
+    pub(crate) fn where_nulls_fail(self) -> Self {
+        if has_protection_keys() {
+            self
+        } else {
+            Self::No
+        }
+    }
+}
+
+/// Whether the processor and the kernel have protection keys (pkeys(7)).
+pub(crate) fn has_protection_keys() -> bool {
     let info = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
     let flags = info.lines().find(|line| line.starts_with("flags"));
-    flags
-        .filter(|flags| flags.split_whitespace().any(|flag| flag == "ospke"))
-        .map(drop)
-        .ok_or(Unavailable::NullReads)
+    flags.is_some_and(|flags| flags.split_whitespace().any(|flag| flag == "ospke"))
 }
 
 /// What the supervisor needs to give programs the fast path.
@@ -150,6 +179,8 @@ pub(crate) struct FastPath {
     header: Vec<u8>,
     /// Filters that a wrapped program has without doing anything.
     filters: u32,
+    /// Whether code may be mapped at address 0, for sites that need it.
+    low: Low,
     /// The sockets, as every program reads them.
     table: Arc<SharedMemory>,
     memory: Memory,
@@ -162,7 +193,17 @@ struct Memory(Mutex<Found>);
 #[derive(Default)]
 struct Found {
     unfit: HashSet<i32>,
-    verdicts: HashMap<Surroundings, Result<(), Refusal>>,
+    verdicts: HashMap<Surroundings, Result<Kind, Refusal>>,
+}
+
+/// A call site that is to be patched.
+#[derive(Debug, Clone, Copy)]
+struct Site {
+    /// Of the `syscall` instruction.
+    address: u64,
+    number: i64,
+    kind: Kind,
+    mapping: Mapping,
 }
 
 /// What is known of the process that a call comes from.
@@ -176,13 +217,14 @@ impl FastPath {
     ///
     /// # Errors
     /// Mistakes in the image.
-    pub(crate) fn new(table: Arc<SharedMemory>) -> Result<Self, ImageError> {
+    pub(crate) fn new(table: Arc<SharedMemory>, low: Low) -> Result<Self, ImageError> {
         let own = Status::of(std::process::id().cast_signed()).and_then(|status| status.filters);
         Ok(Self {
             image: image::build()?,
             sled: sled::sled(),
             header: header_page(),
             filters: own.unwrap_or(0) + 1,
+            low,
             table,
             memory: Memory::default(),
         })
@@ -199,21 +241,38 @@ impl FastPath {
         let Some(caller) = look(tid, at - SYSCALL.len() as u64) else {
             return false;
         };
-        if !listener.is_valid(trapped.id)
-            || self.memory.verdict(&caller.code, trapped.number).is_err()
-        {
+        let Ok(kind) = self.memory.verdict(&caller.code, trapped.number) else {
+            return false;
+        };
+        if !listener.is_valid(trapped.id) || kind == Kind::Low && self.low == Low::No {
             return false;
         }
+        let address = caller.code.address;
+        let Some(mapping) = private_code(tid, address) else {
+            return false;
+        };
+        let number = trapped.number;
+        let site = Site {
+            address,
+            number,
+            kind,
+            mapping,
+        };
         let improved = if caller.has_image {
-            self.patch(listener, trapped, &caller.code)
+            self.patch(listener, trapped, site)
         } else {
-            self.set_up(listener, trapped, &caller.code)
+            self.set_up(listener, trapped, site)
         };
         improved.unwrap_or_else(|why| {
-            tracing::info!(tid, "no fast path for a process: {why}");
-            self.memory.set_unfit(tid);
+            self.refuse(tid, why);
             false
         })
+    }
+
+    /// A thread's calls are looked at no more.
+    fn refuse(&self, tid: i32, why: Unfit) {
+        tracing::info!(tid, "no fast path for a process: {why}");
+        self.memory.set_unfit(tid);
     }
 
     /// The program is about to install a filter of its own, which may not know the calls that the fast
@@ -227,153 +286,6 @@ impl FastPath {
             && magic == header::MAGIC.to_le_bytes();
         if has_image && let Err(error) = tracee::write(&memory, HEADER + header::OFF, &[1]) {
             tracing::debug!(tid, %error, "the fast path stays on beside the program's own filter");
-        }
-    }
-
-    /// The first call of a process image.
-    fn set_up(
-        &self,
-        listener: &Listener,
-        trapped: &Trapped,
-        code: &Surroundings,
-    ) -> Result<bool, Unfit> {
-        let tid = trapped.tid;
-        let status = self.fit(tid)?;
-        let Some(mapping) = private_code(tid, code.address) else {
-            return Ok(false);
-        };
-        let fd = listener
-            .lend(trapped.id, self.table.as_fd())
-            .map_err(Unfit::Descriptor)?;
-        let stopped = tracee::stop(listener, trapped).map_err(Unfit::Trace)?;
-        let Some(mut tracee) = stopped else {
-            return Ok(true);
-        };
-        let done = self.map(&mut tracee, fd as u64).and_then(|()| {
-            let alone = status.is_alone(tid);
-            self.write_site(&mut tracee, code.address, mapping, alone)
-        });
-        drop(tracee);
-        if let Err(why) = done {
-            // The call has been sent back.
-            tracing::info!(tid, "no fast path for a process: {why}");
-            self.memory.set_unfit(tid);
-        } else {
-            tracing::debug!(
-                tid,
-                site = format_args!("{:#x}", code.address),
-                "the fast path is set up"
-            );
-        }
-        Ok(true)
-    }
-
-    /// Whether the process may have the fast path.
-    fn fit(&self, tid: i32) -> Result<Status, Unfit> {
-        let status = Status::of(tid).ok_or(Unfit::Unknown)?;
-        match &status {
-            Status { tracer, .. } if *tracer != 0 => Err(Unfit::Traced(*tracer)),
-            Status {
-                filters: Some(filters),
-                ..
-            } if *filters > self.filters => Err(Unfit::OwnFilter),
-            status if status.ignores_trap() => Err(Unfit::IgnoresTrap),
-            _ => Ok(status),
-        }
-    }
-
-    /// Maps everything, and writes what does not change.
-    fn map(&self, tracee: &mut Tracee, fd: u64) -> Result<(), Unfit> {
-        let protection = libc::PROT_EXEC as u64;
-        let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_FIXED_NOREPLACE;
-        let arguments = [CODE, EXECUTED_BYTES, protection, flags as u64, u64::MAX, 0];
-        let mapped = tracee.system_call(number::MMAP.into(), arguments);
-        if let Err(error) = mapped {
-            let closed = tracee.system_call(number::CLOSE.into(), [fd, 0, 0, 0, 0, 0]);
-            tracing::trace!(?closed, "the table is not mapped");
-            return Err(Unfit::Mapping(error));
-        }
-        let address = self.map_rest(tracee, fd);
-        if address.is_err() {
-            let arguments = [CODE, EXECUTED_BYTES, 0, 0, 0, 0];
-            let unmapped = tracee.system_call(number::MUNMAP.into(), arguments);
-            tracing::trace!(?unmapped, "the code is not used");
-        }
-        let mut header = self.header.clone();
-        header[header::TABLE as usize..][..8].copy_from_slice(&address?.to_le_bytes());
-        let memory = tracee.memory();
-        tracee::write(memory, 0, &self.sled).map_err(Unfit::Memory)?;
-        tracee::write(memory, HEADER, &header).map_err(Unfit::Memory)
-    }
-
-    /// Runs the image's own part. Returns where the table is.
-    fn map_rest(&self, tracee: &mut Tracee, fd: u64) -> Result<u64, Unfit> {
-        tracee::write(tracee.memory(), CODE, &self.image.bytes).map_err(Unfit::Memory)?;
-        let registers = tracee
-            .run(self.image.set_up, [fd, self.table.bytes() as u64, 0])
-            .map_err(Unfit::Trace)?;
-        match registers.rax.cast_signed() {
-            0 => Ok(registers.rbx),
-            error => Err(Unfit::Mapping(Errno::from_raw(-error as i32))),
-        }
-    }
-
-    /// A call from another site of a process that has the image.
-    fn patch(
-        &self,
-        listener: &Listener,
-        trapped: &Trapped,
-        code: &Surroundings,
-    ) -> Result<bool, Unfit> {
-        let tid = trapped.tid;
-        let Some(mapping) = private_code(tid, code.address) else {
-            return Ok(false);
-        };
-        let status = Status::of(tid).ok_or(Unfit::Unknown)?;
-        if status.is_alone(tid) {
-            let memory = tracee::memory(tid).map_err(Unfit::Memory)?;
-            // Its only thread waits, and comes back behind the instruction.
-            if remember_site(&memory, code.address)? {
-                tracee::write(&memory, code.address, &PATCHED).map_err(Unfit::Memory)?;
-            }
-            return Ok(false);
-        }
-        let status = self.fit(tid)?;
-        let stopped = tracee::stop(listener, trapped).map_err(Unfit::Trace)?;
-        if let Some(mut tracee) = stopped
-            && let Err(why) =
-                self.write_site(&mut tracee, code.address, mapping, status.is_alone(tid))
-        {
-            tracing::info!(tid, "no fast path for a call: {why}");
-        }
-        Ok(true)
-    }
-
-    /// Writes a site of a stopped thread: in one store where others run.
-    fn write_site(
-        &self,
-        tracee: &mut Tracee,
-        address: u64,
-        mapping: Mapping,
-        alone: bool,
-    ) -> Result<(), Unfit> {
-        if !remember_site(tracee.memory(), address)? {
-            return Ok(());
-        }
-        if alone {
-            return tracee::write(tracee.memory(), address, &PATCHED).map_err(Unfit::Memory);
-        }
-        let flag = |on: bool, flag: i32| if on { flag } else { 0 };
-        let protection = flag(mapping.readable, libc::PROT_READ)
-            | flag(mapping.writable, libc::PROT_WRITE)
-            | libc::PROT_EXEC;
-        let arguments = [address & !(PAGE - 1), address, protection as u64];
-        let registers = tracee
-            .run(self.image.patch, arguments)
-            .map_err(Unfit::Trace)?;
-        match registers.rax.cast_signed() {
-            0 => Ok(()),
-            error => Err(Unfit::Mapping(Errno::from_raw(-error as i32))),
         }
     }
 }
@@ -395,7 +307,7 @@ impl Memory {
         found.unfit.insert(tid);
     }
 
-    fn verdict(&self, code: &Surroundings, number: i64) -> Result<(), Refusal> {
+    fn verdict(&self, code: &Surroundings, number: i64) -> Result<Kind, Refusal> {
         let mut found = self.found();
         if let Some(verdict) = found.verdicts.get(code) {
             return *verdict;
@@ -445,31 +357,6 @@ fn look(tid: i32, address: u64) -> Option<Caller> {
             has_image: magic == header::MAGIC.to_le_bytes(),
         })
     })
-}
-
-/// Notes a site in the program's list, before it is patched. Returns false if there is no room.
-fn remember_site(memory: &File, address: u64) -> Result<bool, Unfit> {
-    let back = address + SYSCALL.len() as u64;
-    let mut bytes = vec![0; SITE_COUNT as usize * 8];
-    memory
-        .read_exact_at(&mut bytes, SITES)
-        .map_err(|_| Unfit::Memory(Errno::EIO))?;
-    let sites: Vec<u64> = bytes
-        .chunks_exact(8)
-        .filter_map(|chunk| chunk.first_chunk().map(|bytes| u64::from_le_bytes(*bytes)))
-        .collect();
-    if sites.iter().filter(|site| **site != 0).count() >= MOST_SITES {
-        return Ok(false);
-    }
-    let mut place = site_hash(back);
-    while sites[place as usize] != 0 && sites[place as usize] != back {
-        place = (place + 1) % SITE_COUNT;
-    }
-    let trampoline = image::trampoline(back).map_err(|_| Unfit::Unknown)?;
-    tracee::write(memory, TRAMPOLINES + place * TRAMPOLINE_BYTES, &trampoline)
-        .and_then(|()| tracee::write(memory, SITES + place * 8, &back.to_le_bytes()))
-        .map_err(Unfit::Memory)?;
-    Ok(true)
 }
 
 /// The page of [`HEADER`], but for the address of the table.

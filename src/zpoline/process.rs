@@ -53,8 +53,19 @@ impl Status {
 /// A part of the address space.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Mapping {
-    pub(super) writable: bool,
-    pub(super) readable: bool,
+    pub(super) start: u64,
+    writable: bool,
+    readable: bool,
+}
+
+impl Mapping {
+    /// What mprotect(2) knows it by.
+    pub(super) fn protection(self) -> i32 {
+        let flag = |on: bool, flag: i32| if on { flag } else { 0 };
+        flag(self.readable, libc::PROT_READ)
+            | flag(self.writable, libc::PROT_WRITE)
+            | libc::PROT_EXEC
+    }
 }
 
 /// The private, executable mapping that `address` lies in.
@@ -68,11 +79,13 @@ fn code_in(maps: &str, address: u64) -> Option<Mapping> {
         let (range, rest) = line.split_once(' ')?;
         let (start, end) = range.split_once('-')?;
         let number = |text| u64::from_str_radix(text, 16).ok();
-        if !(number(start)?..number(end)?).contains(&address) {
+        let start = number(start)?;
+        if !(start..number(end)?).contains(&address) {
             return None;
         }
         let access = rest.as_bytes().first_chunk::<4>()?;
         (access[2..] == *b"xp").then_some(Mapping {
+            start,
             readable: access[0] == b'r',
             writable: access[1] == b'w',
         })
@@ -100,17 +113,13 @@ mod tests {
 402000-403000 rwxp 00000000 00:00 0 
 403000-404000 r-xs 00001000 08:01 5 /bin/x
 ";
-        let code = Mapping {
-            readable: true,
-            writable: false,
-        };
-        assert_eq!(code_in(maps, 0x40_1fff), Some(code));
+        let code = code_in(maps, 0x40_1fff).unwrap();
+        assert_eq!(code.start, 0x40_1000);
+        assert_eq!(code.protection(), libc::PROT_READ | libc::PROT_EXEC);
+        let writable = code_in(maps, 0x40_2000).unwrap();
         assert_eq!(
-            code_in(maps, 0x40_2000),
-            Some(Mapping {
-                writable: true,
-                ..code
-            })
+            writable.protection(),
+            libc::PROT_READ | libc::PROT_WRITE | libc::PROT_EXEC
         );
         for address in [0x40_0000, 0x40_3000, 0x40_4000] {
             assert_eq!(code_in(maps, address), None);

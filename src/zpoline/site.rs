@@ -8,7 +8,30 @@ use iced_x86::{
 /// `syscall`.
 pub(super) const SYSCALL: [u8; 2] = [0x0f, 0x05];
 /// `call *%rax`.
-pub(super) const PATCHED: [u8; 2] = [0xff, 0xd0];
+pub(super) const LOW_CALL: [u8; 2] = [0xff, 0xd0];
+/// `mov $number, %eax`, and the bytes of that.
+const LOAD_NUMBER: u8 = 0xb8;
+pub(super) const LOAD_BYTES: usize = 5;
+/// `call` with a distance.
+const NEAR_CALL: u8 = 0xe8;
+
+/// How a site is patched.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Kind {
+    /// The instruction before, which loads the number, becomes a call of a stub nearby; `syscall` itself
+    /// stays, and is passed by when that comes back. So all instructions lie where they were.
+    Near,
+    /// `syscall` becomes `call *%rax`, to the sled at address 0.
+    Low,
+}
+
+/// The call that takes the place of the instruction at `from`; none if `to` is too far away.
+pub(super) fn near_call(from: u64, to: u64) -> Option<[u8; LOAD_BYTES]> {
+    let distance = to.wrapping_sub(from + LOAD_BYTES as u64).cast_signed();
+    let mut bytes = [NEAR_CALL; LOAD_BYTES];
+    bytes[1..].copy_from_slice(&i32::try_from(distance).ok()?.to_le_bytes());
+    Some(bytes)
+}
 /// A store within these bytes is one for all processors.
 const CACHE_LINE: u64 = 64;
 /// Bytes of code that are looked at before a site, and after it.
@@ -59,12 +82,9 @@ impl Surroundings {
     ///
     /// # Errors
     /// Why not.
-    pub(super) fn check(&self, number: i64) -> Result<(), Refusal> {
+    pub(super) fn check(&self, number: i64) -> Result<Kind, Refusal> {
         if !self.after.starts_with(&SYSCALL) {
             return Err(Refusal::NotSyscall);
-        }
-        if self.address % CACHE_LINE == CACHE_LINE - 1 {
-            return Err(Refusal::CacheLine);
         }
         let readings = self.readings_before();
         if readings.is_empty() {
@@ -75,12 +95,27 @@ impl Surroundings {
         if functions.any(|function| function.iter().any(reaches_below)) {
             return Err(Refusal::RedZone);
         }
-        match self.constant_number(&readings) {
-            Some(constant) if i64::from(constant) == number => Ok(()),
-            Some(_) => Err(Refusal::OtherCall),
-            None if self.returns_at_once() => Err(Refusal::CancellationPoint),
-            None => Ok(()),
+        let kind = match self.constant_number(&readings) {
+            Some(constant) if i64::from(constant) != number => return Err(Refusal::OtherCall),
+            Some(constant) if self.loads_just_before(constant) => Kind::Near,
+            None if self.returns_at_once() => return Err(Refusal::CancellationPoint),
+            _ => Kind::Low,
+        };
+        let (first, bytes) = match kind {
+            Kind::Near => (self.address - LOAD_BYTES as u64, LOAD_BYTES as u64),
+            Kind::Low => (self.address, LOW_CALL.len() as u64),
+        };
+        if first % CACHE_LINE + bytes > CACHE_LINE {
+            return Err(Refusal::CacheLine);
         }
+        Ok(kind)
+    }
+
+    /// Whether the instruction before the site loads the number.
+    fn loads_just_before(&self, number: u32) -> bool {
+        let mut load = vec![LOAD_NUMBER];
+        load.extend(number.to_le_bytes());
+        self.before.ends_with(&load)
     }
 
     /// The instructions before the site. Where one begins is not known, so there is a reading from each
@@ -238,7 +273,7 @@ mod tests {
         a.assemble(SITE).unwrap()
     }
 
-    fn check_at(address: u64, part: Part, after: Part) -> Result<(), Refusal> {
+    fn check_at(address: u64, part: Part, after: Part) -> Result<Kind, Refusal> {
         let mut bytes = SYSCALL.to_vec();
         bytes.extend(assemble(after));
         Surroundings {
@@ -249,7 +284,7 @@ mod tests {
         .check(NUMBER)
     }
 
-    fn check(part: Part, after: Part) -> Result<(), Refusal> {
+    fn check(part: Part, after: Part) -> Result<Kind, Refusal> {
         check_at(SITE, part, after)
     }
 
@@ -266,8 +301,13 @@ mod tests {
 
     #[test]
     fn a_wrapper_of_the_c_library_may_be_patched() {
-        assert_eq!(check(wrapper, checks_errno), Ok(()));
-        assert_eq!(check(wrapper, |a| a.ret()), Ok(()));
+        assert_eq!(check(wrapper, checks_errno), Ok(Kind::Near));
+        assert_eq!(check(wrapper, |a| a.ret()), Ok(Kind::Near));
+        let early: Part = |a| {
+            a.mov(eax, NUMBER as i32)?;
+            a.xor(edx, edx)
+        };
+        assert_eq!(check(early, checks_errno), Ok(Kind::Low));
     }
 
     #[test]
@@ -276,7 +316,7 @@ mod tests {
             a.mov(rax, rdi)?;
             a.mov(rdi, rsi)
         };
-        assert_eq!(check(any, checks_errno), Ok(()));
+        assert_eq!(check(any, checks_errno), Ok(Kind::Low));
         assert_eq!(check(any, |a| a.ret()), Err(Refusal::CancellationPoint));
     }
 
@@ -303,14 +343,19 @@ mod tests {
             wrapper(a)?;
             a.mov(rdx, qword_ptr(rsp + 8))
         };
-        assert_eq!(check(other, checks_errno), Ok(()));
+        assert_eq!(check(other, checks_errno), Ok(Kind::Low));
     }
 
     #[test]
     fn a_site_across_two_cache_lines_is_left_alone() {
-        let refused = check_at(SITE + 63, wrapper, checks_errno);
-        assert_eq!(refused, Err(Refusal::CacheLine));
-        assert_eq!(check_at(SITE + 62, wrapper, checks_errno), Ok(()));
+        let near = |offset| check_at(SITE + offset, wrapper, checks_errno);
+        assert_eq!(near(0), Ok(Kind::Near));
+        assert_eq!(near(1), Err(Refusal::CacheLine));
+        assert_eq!(near(4), Err(Refusal::CacheLine));
+        assert_eq!(near(5), Ok(Kind::Near));
+        let low = |offset| check_at(SITE + offset, |a| a.mov(rax, rdi), checks_errno);
+        assert_eq!(low(62), Ok(Kind::Low));
+        assert_eq!(low(63), Err(Refusal::CacheLine));
     }
 
     #[test]
@@ -336,6 +381,15 @@ mod tests {
             before,
             after,
         };
-        assert_eq!(code.check(NUMBER), Ok(()));
+        assert_eq!(code.check(NUMBER), Ok(Kind::Near));
+    }
+
+    #[test]
+    fn a_near_call_reaches_two_gibibytes() {
+        let call = near_call(0x1000, 0x2000).unwrap();
+        let bytes = Decoder::with_ip(64, &call, 0x1000, DecoderOptions::NONE).decode();
+        assert_eq!(bytes.near_branch_target(), 0x2000);
+        assert!(near_call(0x7f00_0000_0000, 0x7eff_8000_1000).is_some());
+        assert_eq!(near_call(0x7f00_0000_0000, 0x5500_0000_0000), None);
     }
 }

@@ -160,13 +160,15 @@ impl Tracee {
     pub(super) fn run(
         &mut self,
         address: u64,
-        [r12, r13, r14]: [u64; 3],
+        [r12, r13, r14, r15, rbx]: [u64; 5],
     ) -> nix::Result<user_regs_struct> {
         let registers = user_regs_struct {
             rip: address,
             r12,
             r13,
             r14,
+            r15,
+            rbx,
             ..self.registers
         };
         self.go(registers, |pid| ptrace::cont(pid, None))
