@@ -1,0 +1,23 @@
+// Functions that call no other may keep data below the stack pointer, also across a system call.
+#include "probe.h"
+
+/* getsockname(fd, address, length) with a value below the stack pointer; returns that. */
+long keeps(int fd, void *address, socklen_t *length);
+/* The same with the address itself there; returns its family. */
+long points(int fd, socklen_t *length);
+
+__asm__(".text\n.p2align 6\nkeeps:\n"
+        "movq $77, -8(%rsp)\nmov $51, %eax\nsyscall\nmov -8(%rsp), %rax\nret\n"
+        ".p2align 6\npoints:\n"
+        "mov %rsi, %rdx\nlea -64(%rsp), %rsi\nmov $51, %eax\nsyscall\nmovzwl -64(%rsp), %eax\nret\n");
+
+int main(void) {
+    int fd = MUST(socket(AF_INET, SOCK_STREAM, 0));
+    for (int round = 0; round < 4; round++) {
+        struct sockaddr_in address;
+        socklen_t length = sizeof address;
+        printf("kept %ld, ", keeps(fd, &address, &length));
+        printf("length %u, family %ld\n", length, points(fd, &length));
+    }
+    return 0;
+}
