@@ -48,10 +48,9 @@ enum Fallback {
 pub(crate) enum Mode {
     /// The supervisor answers each call that it emulates
     Seccomp,
-    /// What can be is answered in the program, whose calls are rewritten; needs CAP_SYS_RAWIO or
-    /// vm.mmap_min_addr=0
+    /// Calls that have trapped are rewritten, and what can be is answered in the program
     Zpoline,
-    /// zpoline where that works and reads through null pointers go on to fail, else seccomp
+    /// zpoline where it works, and without code at address 0 that could be read
     Auto,
 }
 
@@ -258,7 +257,7 @@ pub(crate) struct Options {
     )]
     linger: u32,
 
-    /// How the program's system calls reach quicwrap
+    /// Who answers system calls: the supervisor, which they trap to, or, where it can, code in the program
     #[arg(
         long,
         value_name = "MODE",

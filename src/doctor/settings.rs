@@ -20,7 +20,11 @@ use super::{
     },
     trial::{Obstacle, Trial},
 };
-use crate::{supervisor::limits::sysctl, sys::socket::set_option};
+use crate::{
+    supervisor::limits::sysctl,
+    sys::{probe, socket::set_option},
+    zpoline,
+};
 
 /// What QUIC endpoints ask for (quic/udp.rs), in bytes.
 const UDP_BUFFER: u64 = 8_388_608;
@@ -54,6 +58,11 @@ pub(super) fn findings(trial: &Result<Trial, Obstacle>) -> Vec<Finding> {
         offload("UDP GRO", libc::UDP_GRO, 1, "5.0"),
         limit_of_open_files(open_files),
         lowest_port(ports, has_capability(CAP_NET_BIND_SERVICE)),
+        fast_path(
+            zpoline::available(),
+            probe::page_zero(),
+            zpoline::has_protection_keys(),
+        ),
     ]
 }
 
@@ -157,6 +166,31 @@ fn lowest_port(start: Option<u32>, privileged: bool) -> Finding {
     }
 }
 
+/// `--mode zpoline`.
+fn fast_path(
+    available: Result<(), zpoline::Unavailable>,
+    page_zero: nix::Result<()>,
+    keys: bool,
+) -> Finding {
+    let name = "zpoline";
+    match (available, page_zero) {
+        (Err(why), _) => Finding::new(name, Limited, why.to_string())
+            .mend("--mode seccomp, the default, works without"),
+        (Ok(()), Ok(())) if keys => Finding::new(name, Fine, "--mode zpoline serves all programs"),
+        (Ok(()), Ok(())) => Finding::new(
+            name,
+            Fine,
+            "--mode zpoline serves all programs; without protection keys (pku) reads through null pointers do not fail in some, such as Go's, and --mode auto leaves those alone",
+        ),
+        (Ok(()), Err(error)) => Finding::new(
+            name,
+            Slow,
+            format!("--mode zpoline serves programs of the C library; Go's stay as slow as with --mode seccomp: no memory at address 0 ({error})"),
+        )
+        .mend("sysctl -w vm.mmap_min_addr=0, or CAP_SYS_RAWIO"),
+    }
+}
+
 /// Whether this process has a capability, by /proc/self/status: proc_pid_status(5).
 fn has_capability(number: u32) -> bool {
     let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
@@ -200,6 +234,16 @@ mod tests {
             Some(UDP_BUFFER),
         );
         assert_eq!((large.verdict, large.mend), (Fine, None));
+    }
+
+    #[test]
+    fn the_fast_path_is_never_missing() {
+        let verdict = |available, page, keys| fast_path(available, page, keys).verdict;
+        assert_eq!(verdict(Ok(()), Ok(()), true), Fine);
+        assert_eq!(verdict(Ok(()), Ok(()), false), Fine);
+        assert_eq!(verdict(Ok(()), Err(Errno::EPERM), true), Slow);
+        let traced = Err(zpoline::Unavailable::Traced(7));
+        assert_eq!(verdict(traced, Ok(()), true), Limited);
     }
 
     #[test]

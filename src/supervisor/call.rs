@@ -29,6 +29,10 @@ use crate::{
     },
 };
 
+/// Nothing of a program's lies in the first page. What the fast path has there for some programs is code, which
+/// could be read from here: a null pointer is to stay one.
+const LOWEST: u64 = 4096;
+
 /// Most parts that are written at a time: a value and its length.
 const PARTS: usize = 2;
 
@@ -171,6 +175,9 @@ impl<'a> Call<'a> {
     }
 
     fn remote(&self, at: ForeignPtr, length: usize) -> Result<RemoteIoVec, Errno> {
+        if at.0 < LOWEST {
+            return Err(Errno::EFAULT);
+        }
         let base = usize::try_from(at.0).map_err(|_| Errno::EFAULT)?;
         base.checked_add(length).ok_or(Errno::EFAULT)?;
         Ok(RemoteIoVec { base, len: length })

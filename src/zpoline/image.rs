@@ -27,6 +27,7 @@ use super::{
 /// Numbers of system calls, as %eax takes them.
 pub(super) mod number {
     pub(in crate::zpoline) const CLOSE: i32 = libc::SYS_close as i32;
+    pub(in crate::zpoline) const MADVISE: i32 = libc::SYS_madvise as i32;
     pub(in crate::zpoline) const MMAP: i32 = libc::SYS_mmap as i32;
     pub(in crate::zpoline) const MPROTECT: i32 = libc::SYS_mprotect as i32;
     pub(in crate::zpoline) const MUNMAP: i32 = libc::SYS_munmap as i32;
@@ -372,6 +373,12 @@ fn set_up(a: &mut CodeAssembler) -> Result<(), IcedError> {
     a.test(rax, rax)?;
     a.js(no_table)?;
     a.mov(rbx, rax)?;
+    // Other processes' sockets are not to be in a core dump; if that fails, they are.
+    a.mov(rdi, rax)?;
+    a.mov(rsi, r13)?;
+    a.mov(edx, libc::MADV_DONTDUMP)?;
+    a.mov(eax, number::MADVISE)?;
+    a.syscall()?;
     a.xor(r15d, r15d)?;
     a.jmp(finish)?;
     a.set_label(&mut no_table)?;

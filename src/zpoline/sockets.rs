@@ -27,7 +27,7 @@ use crate::{
 
 /// Entries at first, and at most. A page of memory holds sixteen, and is taken when one of them is.
 const FIRST_ENTRIES: usize = 256;
-const MOST_ENTRIES: usize = 1 << 18;
+const MOST_ENTRIES: usize = 1 << 17;
 /// Stands where an entry was: a search goes on behind it. No cookie has this value.
 const REMOVED: u64 = u64::MAX;
 

@@ -27,6 +27,7 @@ const FACILITIES: &[&str] = &[
     "UDP GRO",
     "open files",
     "ports",
+    "zpoline",
 ];
 const VERDICTS: &[&str] = &["ok", "slow", "limited", "untried", "missing"];
 
