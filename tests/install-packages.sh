@@ -4,14 +4,14 @@
 set -eu
 
 # program:package, as in tests/common/tools.rs
-programs="ab:apache2-utils apache2:apache2-bin bash:bash c++:g++ cc:gcc curl:curl diff:diffutils expect:expect git:git
-go:golang-go gunicorn:gunicorn haproxy:haproxy ip:iproute2 iperf3:iperf3 javac:default-jdk-headless lftp:lftp
+programs="ab:apache2-utils apache2:apache2-bin bash:bash c++:g++ cc:gcc curl:curl diff:diffutils expect:expect gdb:gdb
+git:git go:golang-go gunicorn:gunicorn haproxy:haproxy ip:iproute2 iperf3:iperf3 javac:default-jdk-headless lftp:lftp
 mariadb:mariadb-client-core mariadbd:mariadb-server-core memcached:memcached musl-gcc:musl-tools
 nc.openbsd:netcat-openbsd nginx:nginx-light node:nodejs openssl:openssl psql:postgresql-client python3:python3
 redis-benchmark:redis-tools redis-cli:redis-tools redis-server:redis-server rsync:rsync scp:openssh-client
 script:bsdutils setpriv:util-linux sha256sum:coreutils socat:socat ssh:openssh-client ssh-keygen:openssh-client
-sshd:openssh-server stunnel4:stunnel4 telnet:inetutils-telnet tshark:tshark unshare:util-linux uvicorn:uvicorn
-valgrind:valgrind vsftpd:vsftpd"
+sshd:openssh-server strace:strace stunnel4:stunnel4 telnet:inetutils-telnet tshark:tshark unshare:util-linux
+uvicorn:uvicorn valgrind:valgrind vsftpd:vsftpd"
 
 # Headers and static libraries for the probes, and the servers that Debian keeps out of PATH.
 files="/usr/include/stdio.h:libc6-dev /usr/include/linux/io_uring.h:linux-libc-dev
