@@ -6,9 +6,9 @@ import math
 
 from . import network
 from .processes import need, output_of, seconds_of
-from .ways import NATIVE, WRAPPED, serve
+from .ways import FAST, NATIVE, WRAPPED, serve
 
-TRAPPED = ("trapped-emulated", "trapped-foreign")
+TRAPPED = ("trapped-emulated", "trapped-error", "trapped-foreign")
 CONNECTING = ("connect", "connect-name", "first-connect")
 
 
@@ -29,7 +29,8 @@ def trapped(setup, results, wanted):
         for name, figure in zip(TRAPPED, output_of("trapped calls", [*words, setup.program("trap")]).split()):
             results.note(name, way, float(figure))
 
-    yield [functools.partial(step, NATIVE, []), functools.partial(step, WRAPPED, setup.wrap)]
+    ways = ((NATIVE, []), (WRAPPED, setup.wrap), (FAST, setup.wrap_fast))
+    yield [functools.partial(step, way, words) for way, words in ways]
 
 
 @contextlib.contextmanager

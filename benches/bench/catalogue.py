@@ -31,6 +31,7 @@ CALLS = {
     "connect-name": Measure("getsockname() behind it", "µs"),
     "first-connect": Measure("first connect() of a process", "ms"),
     "trapped-emulated": Measure("getsockname() of a TCP socket", "µs"),
+    "trapped-error": Measure("getsockopt(SO_ERROR) of a TCP socket", "µs"),
     "trapped-foreign": Measure("getsockname() of another socket", "µs"),
     "true": Measure("`true`, from fork to exit", "ms"),
 }

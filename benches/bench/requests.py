@@ -7,7 +7,9 @@ import re
 
 from . import network
 from .processes import BenchError, need
-from .ways import serve
+from .ways import FAST, NATIVE, STUNNEL, WRAPPED, serve
+
+WAYS = NATIVE, WRAPPED, FAST, STUNNEL
 
 PAGE_BYTES = 1024
 REDIS = ("redis-ping", "redis-get", "redis-get-16")
@@ -26,7 +28,7 @@ def redis(setup, results, wanted):
         "redis-get": functools.partial(_redis_benchmark, requests, 1),
         "redis-get-16": functools.partial(_redis_benchmark, 5 * requests, 16),
     }
-    with network.loopback() as place, serve(setup, place, "redis", command) as paths:
+    with network.loopback() as place, serve(setup, place, "redis", command, WAYS) as paths:
         yield from _steps(setup, results, wanted, measures, paths)
 
 
@@ -41,7 +43,7 @@ def nginx(setup, results, wanted):
         return [need("nginx"), "-e", folder / "error.log", "-p", folder, "-c", config]
 
     measures = {"ab": _ab, "wrk": _wrk}
-    with network.loopback() as place, serve(setup, place, "nginx", command) as paths:
+    with network.loopback() as place, serve(setup, place, "nginx", command, WAYS) as paths:
         yield from _steps(setup, results, wanted, measures, paths)
 
 

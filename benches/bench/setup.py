@@ -40,6 +40,7 @@ class Setup:
         self.folder = folder
         self.quicwrap = str(pathlib.Path(quicwrap).resolve()) if quicwrap else _built("--bin", "quicwrap")
         self.wrap = [self.quicwrap, "--state-dir", str(folder / "state"), "--"]
+        self.wrap_fast = [*self.wrap[:-1], "--mode", "zpoline", "--"]
         self.raw_certificate = folder / "raw_quinn.der"
         self.stunnel_key, self.stunnel_certificate = folder / "stunnel.key", folder / "stunnel.crt"
         self.raw_quinn = None

@@ -6,7 +6,7 @@ import typing
 from .catalogue import CALLS, REQUESTS, THROUGHPUT
 from .idle import ENDS
 from .results import CPU
-from .ways import NATIVE, RAW, STUNNEL, WRAPPED
+from .ways import FAST, NATIVE, RAW, STUNNEL, WRAPPED
 
 
 @dataclasses.dataclass(frozen=True)
@@ -51,6 +51,17 @@ def _plain(measure, bound, title=None):
     return Target(title, False, bound, lambda results: results.median(measure, WRAPPED))
 
 
+def _fast(measure, at_least, bound, title=None):
+    """zpoline mode beside the other."""
+    title = f"{title or {**THROUGHPUT, **REQUESTS}[measure].title}: --mode zpoline ÷ seccomp"
+    return Target(title, at_least, bound, _ratio((measure, FAST), (measure, WRAPPED)))
+
+
+def _answered(measure, bound):
+    title = f"{CALLS[measure].title} with --mode zpoline, µs"
+    return Target(title, False, bound, lambda results: results.median(measure, FAST))
+
+
 def _idle(measure, what, bound):
     for end in ENDS:
         yield Target(f"{what}, {end}", False, bound, lambda results, end=end: results.median(measure, end))
@@ -81,6 +92,12 @@ TARGETS = [
     ),
     _plain("trapped-emulated", 12, "trapped call on an emulated socket, µs"),
     _plain("trapped-foreign", 8, "trapped call on another socket, µs"),
+    _answered("trapped-emulated", 0.6),
+    _answered("trapped-error", 0.6),
+    _answered("trapped-foreign", 0.5),
+    _fast("ab", True, 1.3),
+    _fast("redis-ping", False, 1.05),
+    _fast("redis-get", True, 0.95),
     *_idle("idle-memory", "kB of each of 10,000 idle connections", 12),
     # The few that are not for connections, such as a file being read, are not to make a difference.
     *_idle("idle-descriptors", "descriptors of each", 1.001),

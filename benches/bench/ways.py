@@ -6,7 +6,8 @@ import dataclasses
 from .network import LOOPBACK_ADDRESS, free_port, wait_for_port
 from .processes import BenchError, Process, children, descendants, need, output_of
 
-WAYS = NATIVE, WRAPPED, STUNNEL, RAW = "native TCP", "quicwrap", "stunnel4", "raw_quinn"
+# FAST is quicwrap with calls answered in the program.
+WAYS = NATIVE, WRAPPED, FAST, STUNNEL, RAW = "native TCP", "quicwrap", "quicwrap, zpoline", "stunnel4", "raw_quinn"
 
 
 class Server:
@@ -66,7 +67,7 @@ class Path:
 
     def carriers(self, client):
         """Pids of what carries the bytes, beside the kernel: supervisors, stunnels, the two ends of raw_quinn."""
-        if self.way == WRAPPED:
+        if self.way in (WRAPPED, FAST):
             return [pid for front in (self.server.pid, client.pid) for pid in children(front)[:1]]
         if self.way == RAW:
             return [self.server.pid, client.pid]
@@ -92,10 +93,11 @@ def serve(setup, place, step, command, ways=(NATIVE, WRAPPED, STUNNEL)):
             native = Path(NATIVE, place.server, port, place.at_client, server)
         if NATIVE in ways:
             paths.append(native)
-        if WRAPPED in ways:
-            port = free_port()
-            server = start(WRAPPED, [*setup.wrap, *command(place.server, port)], port, "udp")
-            paths.append(Path(WRAPPED, place.server, port, [*place.at_client, *setup.wrap], server))
+        for way, wrap in ((WRAPPED, setup.wrap), (FAST, setup.wrap_fast)):
+            if way in ways:
+                port = free_port()
+                server = start(way, [*wrap, *command(place.server, port)], port, "udp")
+                paths.append(Path(way, place.server, port, [*place.at_client, *wrap], server))
         if STUNNEL in ways:
             entry, between = _stunnels(setup, place, stack, step, native.port)
             paths.append(Path(STUNNEL, LOOPBACK_ADDRESS, entry, place.at_client, native.server, between))

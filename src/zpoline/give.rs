@@ -15,7 +15,7 @@ use super::{
         CODE, EXECUTED_BYTES, HEADER, PAGE, SITE_COUNT, SITES, SLED_BYTES, STUB_BYTES,
         TRAMPOLINE_BYTES, TRAMPOLINES, header, site_hash,
     },
-    process::Status,
+    process::{Status, most_filters},
     site::{Kind, LOAD_BYTES, LOW_CALL, SYSCALL, near_call},
     tracee::{self, Tracee},
 };
@@ -49,14 +49,15 @@ impl FastPath {
     ) -> Result<bool, Unfit> {
         let tid = trapped.tid;
         let status = self.fit(tid)?;
-        let lent = listener.lend(trapped.id, self.table.as_fd());
-        let fd = lent.map_err(Unfit::Descriptor)?;
-        let stopped = tracee::stop(listener, trapped).map_err(Unfit::Trace)?;
+        let mut lent = Err(Errno::ESRCH);
+        let lend = || lent = listener.lend(trapped.id, self.table.as_fd());
+        let stopped = tracee::stop(listener, trapped, lend).map_err(Unfit::Trace)?;
         let Some(mut tracee) = stopped else {
             return Ok(true);
         };
-        let done = self
-            .map(&mut tracee, fd as u64)
+        let done = lent
+            .map_err(Unfit::Descriptor)
+            .and_then(|fd| self.map(&mut tracee, fd as u64))
             .and_then(|()| self.write_site(&mut tracee, site, status.is_alone(tid)));
         drop(tracee);
         self.note(tid, site, done);
@@ -86,7 +87,7 @@ impl FastPath {
             return Ok(false);
         }
         let status = self.fit(tid)?;
-        let stopped = tracee::stop(listener, trapped).map_err(Unfit::Trace)?;
+        let stopped = tracee::stop(listener, trapped, || ()).map_err(Unfit::Trace)?;
         if let Some(mut tracee) = stopped {
             let done = self.write_site(&mut tracee, site, status.is_alone(tid));
             drop(tracee);
@@ -119,6 +120,8 @@ impl FastPath {
                 ..
             } if *filters > self.filters => Err(Unfit::OwnFilter),
             status if status.ignores_trap() => Err(Unfit::IgnoresTrap),
+            // Filters are the threads' own.
+            _ if status.threads > 1 && most_filters(tid) > self.filters => Err(Unfit::OwnFilter),
             _ => Ok(status),
         }
     }

@@ -50,6 +50,16 @@ impl Status {
     }
 }
 
+/// Most seccomp filters that a thread of this one's process has.
+pub(super) fn most_filters(tid: i32) -> u32 {
+    let threads = fs::read_dir(format!("/proc/{tid}/task"));
+    let numbers = threads.into_iter().flatten().filter_map(|thread| {
+        let number = thread.ok()?.file_name().to_str()?.parse().ok()?;
+        Status::of(number)?.filters
+    });
+    numbers.max().unwrap_or(0)
+}
+
 /// A part of the address space.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Mapping {

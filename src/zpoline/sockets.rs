@@ -20,7 +20,7 @@ use crate::{
         address, getsockname,
         getsockopt::stored,
         options::{Limits, Name, Options},
-        socket::Socket,
+        socket::{Family, Socket, State},
     },
     sys::shared_memory::SharedMemory,
 };
@@ -54,6 +54,36 @@ struct Place {
     options: Option<Options>,
 }
 
+/// The values of [`SLOTS`] for a socket with these options, in no particular state.
+#[derive(Debug)]
+struct Values {
+    family: Family,
+    protocol: i32,
+    options: Options,
+    values: Vec<u32>,
+}
+
+impl Values {
+    fn of(socket: &Socket, limits: &Limits) -> Self {
+        let value = |option: &Name| stored(socket, *option, limits).unwrap_or(0);
+        Self {
+            family: socket.family,
+            protocol: socket.protocol,
+            options: socket.options.clone(),
+            values: SLOTS
+                .iter()
+                .map(|option| value(option).cast_unsigned())
+                .collect(),
+        }
+    }
+
+    fn are_of(&self, socket: &Socket) -> bool {
+        self.family == socket.family
+            && self.protocol == socket.protocol
+            && self.options == socket.options
+    }
+}
+
 /// The table.
 #[derive(Debug)]
 pub(crate) struct Sockets {
@@ -64,6 +94,8 @@ pub(crate) struct Sockets {
     entries: usize,
     /// Those that a search does not end at.
     taken: usize,
+    /// Of the socket that was shown last whose options were new; most are alike.
+    values: Option<Values>,
     /// There was no room: everything goes to the supervisor.
     full: bool,
 }
@@ -86,6 +118,7 @@ impl Sockets {
             places: HashMap::new(),
             entries: first,
             taken: 0,
+            values: None,
             full: false,
         };
         sockets
@@ -151,12 +184,24 @@ impl Sockets {
         self.write_address(index, entry::PEER_BYTES, entry::PEER, peer);
         let error = socket.error.map_or(0, |error| error as i32);
         at(entry::ERROR).store(error.cast_unsigned(), Ordering::Relaxed);
-        let options = if same { &SLOTS[..1] } else { SLOTS };
-        for (slot, option) in (1..).zip(options) {
-            let value = stored(socket, *option, &self.limits).unwrap_or(0);
-            at(entry::SLOTS + 4 * slot).store(value.cast_unsigned(), Ordering::Relaxed);
+        if !same {
+            if !self
+                .values
+                .as_ref()
+                .is_some_and(|values| values.are_of(socket))
+            {
+                self.values = Some(Values::of(socket, &self.limits));
+            }
+            let values = self.values.iter().flat_map(|values| &values.values);
+            for (slot, value) in (1..).zip(values) {
+                let word = self.entry_word(index, entry::SLOTS + 4 * slot);
+                word.store(*value, Ordering::Relaxed);
+            }
         }
-        debug_assert_eq!(SLOTS[0].1, libc::SO_ACCEPTCONN, "the state is no option");
+        // The first slot is no option, but the state.
+        let listens = matches!(socket.state, State::Listening { .. });
+        let at = |offset| self.entry_word(index, offset);
+        at(entry::SLOTS + 4).store(listens.into(), Ordering::Relaxed);
         let sequence = at(entry::SEQUENCE);
         sequence.store(
             sequence.load(Ordering::Relaxed).wrapping_add(1),
@@ -295,8 +340,8 @@ mod tests {
     use nix::errno::Errno;
 
     use super::*;
+    use crate::emul::options::name;
     use crate::emul::testing::{LOCAL, PEER, tcp};
-    use crate::emul::{options::name, socket::State};
 
     fn sockets(first: usize, most: usize) -> Sockets {
         Sockets::with_room(Limits::default(), first, most).unwrap()

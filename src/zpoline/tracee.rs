@@ -36,15 +36,21 @@ pub(super) struct Tracee {
     deferred: Option<Signal>,
 }
 
-/// Stops the thread that waits in `trapped`, and lets it make the call again afterwards.
+/// Stops the thread that waits in `trapped`, and lets it make the call again afterwards. None if it has
+/// gone meanwhile. `lend` is done when it can be stopped and still waits.
 ///
 /// # Errors
 /// EPERM: it is traced already, or the kernel's settings forbid it: the call still waits. ESRCH: it has
 /// ended.
-pub(super) fn stop(listener: &Listener, trapped: &Trapped) -> nix::Result<Option<Tracee>> {
+pub(super) fn stop(
+    listener: &Listener,
+    trapped: &Trapped,
+    lend: impl FnOnce(),
+) -> nix::Result<Option<Tracee>> {
     let pid = Pid::from_raw(trapped.tid);
     let memory = memory(trapped.tid)?;
     ptrace::seize(pid, ptrace::Options::empty())?;
+    lend();
     // The answer wakes it; the stop comes before it is back in the program.
     ptrace::interrupt(pid)?;
     let answered = listener.answer(trapped.id, 0, -ERESTARTNOINTR);
