@@ -1,5 +1,5 @@
-// A system call changes rax, rcx and r11, and no other register, no flag, no vector, no memory below the stack
-// pointer: from a site that loads the number just before, and from one for any number.
+// A system call changes rax, rcx and r11; no other register, no flag, no vector, and no memory below the stack
+// pointer. There are a site that loads the number just before, and one for any number.
 #include "probe.h"
 #include <stddef.h>
 
