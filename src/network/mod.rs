@@ -272,7 +272,6 @@ impl Network {
     fn wind_down(&self, address: SocketAddr, server: Arc<Server>) {
         let bindings = Arc::clone(&self.bindings);
         self.shared.workers.first().handle.spawn(async move {
-            server.go_away();
             server.unused().await;
             let lock = || bindings.lock().unwrap_or_else(PoisonError::into_inner);
             let retired = lock().retire(address);
@@ -317,14 +316,11 @@ impl Transport for Network {
     }
 
     fn unlisten(&self, id: SocketId) {
-        let unlistened = self.bindings().unlisten(id);
-        if let Some((address, server)) = unlistened {
+        // Locked until all is done: whoever listens there next has nothing of this.
+        let mut bindings = self.bindings();
+        if let Some((address, server)) = bindings.unlisten(id) {
             self.shared.pool.retire(address);
-            self.shared
-                .workers
-                .first()
-                .handle
-                .spawn(async move { server.go_away() });
+            server.go_away(&self.shared.workers.first().handle);
         }
     }
 
@@ -385,8 +381,9 @@ impl Transport for Network {
 
     fn release(&self, id: SocketId) {
         self.abandon(id);
-        let orphaned = self.bindings().release(id);
-        if let Some((address, server)) = orphaned {
+        let mut bindings = self.bindings();
+        if let Some((address, server)) = bindings.release(id) {
+            server.go_away(&self.shared.workers.first().handle);
             self.wind_down(address, server);
         }
     }

@@ -178,11 +178,12 @@ impl Server {
             .any(|own| std::ptr::eq(&raw const **own, link))
     }
 
-    /// Tells clients that nobody listens any more, so that their next connect(2) asks again.
-    pub(crate) fn go_away(&self) {
+    /// Takes no more streams on the links that there are, and tells the clients, so that their next connect(2) asks
+    /// again. To be called before anybody else can listen here: what comes on later links is for those.
+    pub(crate) fn go_away(&self, runtime: &Handle) {
         for link in &*self.links() {
             if link.retire() {
-                tokio::spawn(say_go_away(Arc::clone(link)));
+                runtime.spawn(say_go_away(Arc::clone(link)));
             }
         }
     }
