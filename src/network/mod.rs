@@ -18,6 +18,7 @@ pub(crate) mod route;
 pub(crate) mod shared;
 mod snapshot;
 mod tcp;
+mod udp;
 pub(crate) mod workers;
 
 use std::{
@@ -231,7 +232,7 @@ impl Network {
             ..*request
         };
         let count = self.shared.workers.count();
-        let open = bindings::open_many(socket, &request, count).map_err(ServerError::from);
+        let open = udp::open_many(socket, &request, count).map_err(ServerError::from);
         let started = open
             .and_then(|sockets| Server::start(sockets, port, listeners, &self.trust, &self.shared));
         let server = started.map_err(|error| {
