@@ -65,22 +65,21 @@ pub(crate) fn open_many(
     reserved: UdpSocket,
     request: &BindRequest,
     count: usize,
-) -> io::Result<Vec<UdpSocket>> {
+) -> io::Result<(UdpSocket, Vec<UdpSocket>)> {
     let first = open(reserved, request)?;
     if count == 1 || request.reuse_port {
         // Those who share the port get their part by the client's address, as with TCP.
-        return Ok(vec![first]);
+        return Ok((first, Vec::new()));
     }
     // Only now: while the first was bound, nobody else's could be.
     SockRef::from(&first).set_reuse_port(true)?;
-    let mut sockets = vec![first];
-    for _ in 1..count {
+    let others = (1..count).map(|_| {
         let socket = new(request)?;
         socket.set_reuse_port(true)?;
         socket.bind(&request.address.into())?;
-        sockets.push(socket.into());
-    }
-    Ok(sockets)
+        Ok(socket.into())
+    });
+    Ok((first, others.collect::<io::Result<_>>()?))
 }
 
 fn new(request: &BindRequest) -> io::Result<Socket> {
