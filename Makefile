@@ -47,7 +47,7 @@ man:
 # be by default, on one QUIC connection to a peer, for the order of its connections (docs/limitations.md). What is counted at the end is the
 # binary that was tested: the features that tests add to dependencies change no figure by one per cent.
 test:
-	sh tests/install-packages.sh
+	sh tests/install-packages.sh tests/packages.txt
 	sh tests/install-aioquic.sh
 	$(CARGO) test --release --locked --no-fail-fast
 	QUICWRAP_TEST_OPTIONS='--tcp 0.0.0.0/0 --tcp ::/0' $(CARGO) test --release --locked --test probes
@@ -63,11 +63,11 @@ suites:
 	python3 tests/suites/run.py
 
 bench:
-	sh benches/install-packages.sh
+	sh tests/install-packages.sh benches/packages.txt
 	PYTHONPATH=benches python3 -B -m bench $(BENCH)
 
 bench-quick:
-	sh benches/install-packages.sh
+	sh tests/install-packages.sh benches/packages.txt
 	PYTHONPATH=benches python3 -B -m bench --quick $(BENCH)
 
 count:
