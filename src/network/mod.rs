@@ -312,7 +312,12 @@ impl Transport for Network {
             binding.acceptor = None;
             return Err(error);
         }
+        let first = binding.listeners.is_empty();
         binding.listeners.add(id);
+        if first {
+            // Behind that: who connects from now on does not share what was dialled while nobody listened.
+            self.shared.pool.retire(request.address);
+        }
         Ok(())
     }
 

@@ -143,13 +143,13 @@ impl Pool {
         slot.subscribe()
     }
 
-    /// Retires the links to an address of this host whose last listener has just closed. Its server
-    /// says the same to each client, but a program's own next connect(2) comes before that. What a link that is still
-    /// being dialled comes to is for those alone who wait for it already.
-    pub(crate) fn retire(&self, closed: SocketAddr) {
+    /// Retires the links to an address of this host whose last listener has just closed, or where the first has just
+    /// begun to listen. The server says the same to each client, but a program's own next connect(2) comes before that.
+    /// What a link that is still being dialled comes to is for those alone who wait for it already.
+    pub(crate) fn retire(&self, local: SocketAddr) {
         let leads_there = |key: &Key| {
-            let same_host = closed.ip() == key.peer.ip() || closed.ip().is_unspecified();
-            same_host && closed.port() == key.peer.port()
+            let same_host = local.ip() == key.peer.ip() || local.ip().is_unspecified();
+            same_host && local.port() == key.peer.port()
         };
         let mut slots = self.slots.lock().unwrap_or_else(PoisonError::into_inner);
         slots.retain(|key, slot| {
