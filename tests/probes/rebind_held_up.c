@@ -1,6 +1,6 @@
-// As rebind_at_once, while the first of the network's threads is held up: it may run on one processor alone, where others
-// are busy all the time. What it is late with must not fall upon the server that is bound next. Natively there is no such
-// thread, and nothing is held up.
+// As rebind_at_once, while the first of the network's threads is held up: it may run on one processor alone, where
+// others are busy all the time. What it is late with must not fall upon the server that is bound next. Natively there
+// is no such thread, and nothing is held up.
 #include "probe.h"
 #include <dirent.h>
 #include <sched.h>

@@ -1,5 +1,5 @@
-// A server is replaced on its port while a client is just connecting to the old one. Who connects to the new one is that
-// one's, and does not share what became of the other attempt.
+// A server is replaced on its port while a client is just connecting to the old one. Who connects to the new one is
+// that one's, and does not share what became of the other attempt.
 #include "probe.h"
 
 enum { ROUNDS = 400, STEP = 10 };
