@@ -88,7 +88,17 @@ pub(crate) struct Network {
     shared: Arc<Shared>,
     trust: Arc<Trust>,
     bindings: Arc<Mutex<Bindings>>,
-    attempts: Arc<Mutex<HashMap<SocketId, AbortHandle>>>,
+    attempts: Arc<Mutex<Attempts>>,
+    sources: Mutex<route::Sources>,
+}
+
+/// Attempts to connect.
+#[derive(Default)]
+struct Attempts {
+    /// Those that are to start, and where.
+    prepared: Vec<(SocketId, (Handle, connect::Attempt))>,
+    /// Those that run; without a handle while they are being started.
+    running: HashMap<SocketId, Option<AbortHandle>>,
 }
 
 impl Network {
@@ -118,6 +128,7 @@ impl Network {
             trust,
             bindings: Arc::new(Mutex::new(bindings)),
             attempts: Arc::default(),
+            sources: Mutex::default(),
         }))
     }
 
@@ -181,8 +192,12 @@ impl Network {
         self.bindings.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn attempts(&self) -> MutexGuard<'_, HashMap<SocketId, AbortHandle>> {
+    fn attempts(&self) -> MutexGuard<'_, Attempts> {
         self.attempts.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn sources(&self) -> MutexGuard<'_, route::Sources> {
+        self.sources.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn shared(&self) -> Arc<Shared> {
@@ -243,30 +258,38 @@ impl Network {
         Ok(())
     }
 
-    /// Runs an attempt to connect, and then the bridge that it comes to.
-    fn begin<B: Future<Output = ()> + Send + 'static>(
+    /// Notes an attempt to connect, which [`Transport::proceed`] starts.
+    fn prepare(
         &self,
         id: SocketId,
         runtime: &Handle,
-        attempt: impl Future<Output = Option<B>> + Send + 'static,
+        attempt: impl Future<Output = Option<connect::Bridge>> + Send + 'static,
     ) {
-        let attempts = Arc::clone(&self.attempts);
         // Boxed, so that its room is not kept as long as the connection.
-        let attempt = Box::pin(attempt);
-        // Locked while the task is spawned, so that it cannot end before it is noted.
-        let mut noted = self.attempts();
+        let prepared = (runtime.clone(), Box::pin(attempt) as connect::Attempt);
+        self.attempts().prepared.push((id, prepared));
+    }
+
+    /// Runs an attempt to connect, and then the bridge that it comes to.
+    fn start_attempt(&self, id: SocketId, runtime: &Handle, attempt: connect::Attempt) {
+        let attempts = Arc::clone(&self.attempts);
+        self.attempts().running.insert(id, None);
+        // Not locked: the network's thread may run at once.
         let task = runtime.spawn(async move {
             let established = attempt.await;
             attempts
                 .lock()
                 .unwrap_or_else(PoisonError::into_inner)
+                .running
                 .remove(&id);
             if let Some(bridge) = established {
                 // In the same task, so that the preface leaves with the first bytes.
                 bridge.await;
             }
         });
-        noted.insert(id, task.abort_handle());
+        if let Some(running) = self.attempts().running.get_mut(&id) {
+            *running = Some(task.abort_handle());
+        }
     }
 
     /// Ends a server once the connections that its listeners had accepted are over.
@@ -347,19 +370,18 @@ impl Transport for Network {
             )?;
             let local = attempt.local;
             let attempt = connect::by_tcp(id, request, attempt, self.shared());
-            self.begin(id, runtime, attempt);
+            self.prepare(id, runtime, attempt);
             return Ok(local);
         }
         let source = request.source.map(|mut source| {
             source.set_port(0);
             source
         });
-        let mut route = route::find(settings.port_offset.to_udp(request.peer)?, source)?;
-        route
-            .local
-            .set_port(request.source.map_or(0, |source| source.port()));
-        let port = self.bindings().connect(id, route.local, request.peer)?;
-        route.local.set_port(port);
+        let udp = settings.port_offset.to_udp(request.peer)?;
+        let mut local = self.sources().find(udp, source)?;
+        local.set_port(request.source.map_or(0, |source| source.port()));
+        let port = self.bindings().connect(id, local, request.peer)?;
+        local.set_port(port);
         let mut key = Key {
             peer: request.peer,
             source: source.unwrap_or(pool::any_source(request.peer)),
@@ -373,15 +395,25 @@ impl Transport for Network {
             key = self.shared.pool.choose(key, workers);
         }
         let runtime = &workers.get(key.worker()).handle;
-        let attempt = connect::by_quic(id, key, route.local, request.timeout, self.shared());
-        self.begin(id, runtime, attempt);
-        Ok(route.local)
+        let attempt = connect::by_quic(id, key, local, request.timeout, self.shared());
+        self.prepare(id, runtime, attempt);
+        Ok(local)
+    }
+
+    fn proceed(&self) {
+        let prepared = std::mem::take(&mut self.attempts().prepared);
+        for (id, (runtime, attempt)) in prepared {
+            self.start_attempt(id, &runtime, attempt);
+        }
     }
 
     fn abandon(&self, id: SocketId) {
-        if let Some(attempt) = self.attempts().remove(&id) {
+        let mut attempts = self.attempts();
+        attempts.prepared.retain(|(prepared, _)| *prepared != id);
+        if let Some(Some(attempt)) = attempts.running.remove(&id) {
             attempt.abort();
         }
+        drop(attempts);
         self.bindings().disconnect(id);
     }
 

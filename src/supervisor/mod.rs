@@ -45,7 +45,7 @@ use crate::{
     emul::{
         options::Limits,
         socket::{Socket, SocketId, State},
-        transport::Transport,
+        transport::{Callers, Transport},
     },
     sys::seccomp::Listener,
 };
@@ -63,6 +63,8 @@ pub(crate) struct Supervisor {
     closes: Closes,
     /// Written when the network says that all is delivered.
     drained: EventFd,
+    /// None before [`Supervisor::run`].
+    callers: Mutex<Option<Callers>>,
 }
 
 impl Supervisor {
@@ -80,6 +82,7 @@ impl Supervisor {
             epoll: Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC)?,
             closes: Closes::default(),
             drained: EventFd::from_flags(EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK)?,
+            callers: Mutex::default(),
         }))
     }
 
@@ -102,6 +105,10 @@ impl Supervisor {
     /// transitions are single assignments.
     fn table(&self) -> MutexGuard<'_, Table> {
         self.table.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn callers(&self) -> MutexGuard<'_, Option<Callers>> {
+        self.callers.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Makes a socket, alone. Returns the program's end.

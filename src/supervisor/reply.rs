@@ -22,6 +22,10 @@ use crate::{
 impl Supervisor {
     /// Handles a call that has just trapped.
     pub(super) fn handle(&self, trapped: Trapped) {
+        if let Some(callers) = self.callers().as_mut() {
+            callers.calls += 1;
+            callers.last = trapped.tid;
+        }
         let call = Call::new(&self.listener, trapped);
         let Some(row) = CALLS.iter().find(|row| row.number == trapped.number) else {
             // Not in the table the filter was made from: leave it as it is.
