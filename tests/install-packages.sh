@@ -1,31 +1,24 @@
 #!/bin/sh
-# Installs the Debian packages whose programs the tests run, if any is missing. Needs root or sudo; starts no
-# service. Safe to run again, and quick when there is nothing to do.
+# install-packages.sh LIST: installs the Debian packages of a list, if anything that the list names is missing. Needs
+# root or sudo; starts no service. Safe to run again, and quick when there is nothing to do. Lines of the list are
+# WHAT:PACKAGE, where WHAT is a program in PATH, or a file, which may be a pattern; # begins a comment.
 set -eu
 
-# program:package, as in tests/common/tools.rs
-programs="ab:apache2-utils apache2:apache2-bin bash:bash c++:g++ cc:gcc curl:curl diff:diffutils expect:expect gdb:gdb
-git:git go:golang-go gunicorn:gunicorn haproxy:haproxy ip:iproute2 iperf3:iperf3 javac:default-jdk-headless lftp:lftp
-mariadb:mariadb-client-core mariadbd:mariadb-server-core memcached:memcached musl-gcc:musl-tools
-nc.openbsd:netcat-openbsd nginx:nginx-light node:nodejs openssl:openssl psql:postgresql-client python3:python3
-redis-benchmark:redis-tools redis-cli:redis-tools redis-server:redis-server rsync:rsync scp:openssh-client
-script:bsdutils setpriv:util-linux sha256sum:coreutils socat:socat ssh:openssh-client ssh-keygen:openssh-client
-sshd:openssh-server strace:strace stunnel4:stunnel4 telnet:inetutils-telnet tshark:tshark unshare:util-linux
-uvicorn:uvicorn valgrind:valgrind vsftpd:vsftpd"
-
-# Headers and static libraries for the probes, and the servers that Debian keeps out of PATH.
-files="/usr/include/stdio.h:libc6-dev /usr/include/linux/io_uring.h:linux-libc-dev
-/usr/lib/postgresql/*/bin/postgres:postgresql /usr/lib/python3*/ensurepip/__init__.py:python3-venv"
+[ $# -eq 1 ] || { echo "usage: $0 LIST, such as tests/packages.txt" >&2; exit 2; }
+list=$1
+# A list that cannot be read must not pass for an empty one.
+[ -r "$list" ] || { echo "$0: cannot read $list" >&2; exit 1; }
 
 PATH="$PATH:/usr/local/sbin:/usr/sbin:/sbin"
 missing=""
-for pair in $programs; do
-    command -v "${pair%%:*}" > /dev/null || missing="$missing ${pair#*:}"
-done
-for pair in $files; do
+while IFS=: read -r what package; do
+    case $what in
+    '' | '#'*) continue ;;
     # shellcheck disable=SC2086 # may be a pattern
-    ls ${pair%%:*} > /dev/null 2>&1 || missing="$missing ${pair#*:}"
-done
+    /*) ls $what > /dev/null 2>&1 || missing="$missing $package" ;;
+    *) command -v "$what" > /dev/null || missing="$missing $package" ;;
+    esac
+done < "$list"
 [ -n "$missing" ] || exit 0
 
 if [ "$(id -u)" -eq 0 ]; then
@@ -33,11 +26,11 @@ if [ "$(id -u)" -eq 0 ]; then
 elif command -v sudo > /dev/null; then
     as_root="sudo"
 else
-    echo "tests/install-packages.sh: the tests need$missing; install them as root, or install sudo" >&2
+    echo "$0: $list needs$missing; install them as root, or install sudo" >&2
     exit 1
 fi
 if ! command -v apt-get > /dev/null; then
-    echo "tests/install-packages.sh: the tests need$missing; there is no apt-get here to install them with" >&2
+    echo "$0: $list needs$missing; there is no apt-get here to install them with" >&2
     exit 1
 fi
 

@@ -21,10 +21,10 @@ class BenchError(Exception):
 
 
 def need(program):
-    """The path of a program that benches/install-packages.sh installs."""
+    """The path of a program of benches/packages.txt."""
     path = shutil.which(program, path=os.environ.get("PATH", "") + ":/usr/local/sbin:/usr/sbin:/sbin")
     if path is None:
-        raise BenchError(f"{program} is not installed: run benches/install-packages.sh")
+        raise BenchError(f"{program} is not installed: run tests/install-packages.sh benches/packages.txt")
     return path
 
 

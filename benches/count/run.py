@@ -117,8 +117,9 @@ class Bench:
         subprocess.run(shim, check=True)
 
     def command(self, role, arguments, counts):
-        # An identity for each, made by the first run; no configuration of the user's.
-        wrap = [self.quicwrap, "--state-dir", str(self.folder / role), "--config", "/dev/null", "--log", "error", "--"]
+        # An identity for each, made by the first run; no configuration of the user's; as many threads everywhere.
+        own = ["--state-dir", str(self.folder / role), "--config", "/dev/null", "--threads", "1"]
+        wrap = [self.quicwrap, *own, "--log", "error", "--"]
         under = [] if counts is None else [*self.valgrind, f"--callgrind-out-file={counts}/%p"]
         return [*under, *wrap, self.work, *map(str, arguments)]
 

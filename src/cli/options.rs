@@ -234,9 +234,10 @@ pub(crate) struct Options {
     )]
     alpn: Vec<String>,
 
-    /// Threads that carry connections; one QUIC connection is carried by one
-    #[arg(long, value_name = "N", env = "QUICWRAP_THREADS", default_value_t = 1, value_parser = clap::value_parser!(u8).range(1..=workers::MOST as i64), help_heading = "Connections")]
-    threads: u8,
+    /// Threads that carry connections; one QUIC connection is carried by one [default: half of the
+    /// processors, 8 at most]
+    #[arg(long, value_name = "N", env = "QUICWRAP_THREADS", value_parser = clap::value_parser!(u8).range(1..=workers::MOST as i64), help_heading = "Connections")]
+    threads: Option<u8>,
 
     /// QUIC connections to one peer: beyond the first, which is made at once, another when those there
     /// are carry 8 TCP connections each [default: as many as threads]
@@ -327,7 +328,9 @@ impl Options {
             return Err(SettingsError::StrangersOverTcp);
         }
         let rules = self.rules()?;
-        let threads = usize::from(self.threads);
+        let threads = self
+            .threads
+            .map_or_else(workers::default_count, usize::from);
         Ok(Settings {
             idle_timeout: Duration::from_secs(self.idle_timeout.into()),
             listener_rules: rules.clone(),

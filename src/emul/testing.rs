@@ -62,6 +62,8 @@ impl Transport for FakeTransport {
         self.refuse.map_or(Ok(local), Err)
     }
 
+    fn proceed(&self) {}
+
     fn abandon(&self, _: SocketId) {}
 
     fn release(&self, id: SocketId) {

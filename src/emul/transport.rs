@@ -84,11 +84,14 @@ pub(crate) trait Transport: Send + Sync {
     /// Takes no further connection for this socket; those accepted live on.
     fn unlisten(&self, id: SocketId);
 
-    /// Begins to connect; the result comes as an event. Returns the local address.
+    /// Prepares to connect, which [`Self::proceed`] begins; the result comes as an event. Returns the local address.
     ///
     /// # Errors
     /// As connect(2), where no packet need be sent to know: ENETUNREACH, EADDRNOTAVAIL.
     fn connect(&self, id: SocketId, request: ConnectRequest) -> Result<SocketAddr, Errno>;
+
+    /// Begins what was prepared. Apart, so that the caller can let go of its locks: the network's thread may run at once.
+    fn proceed(&self);
 
     /// Abandons an attempt to connect, and forgets the addresses of a connection.
     fn abandon(&self, id: SocketId);
@@ -137,6 +140,17 @@ pub(crate) enum Closing {
     Unknown,
 }
 
+/// Who makes trapped calls.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Callers {
+    /// How many calls there were.
+    pub(crate) calls: u64,
+    /// The thread that made the last.
+    pub(crate) last: i32,
+    /// The thread that answers them.
+    pub(crate) answerer: i32,
+}
+
 /// What the network tells the owner of the sockets.
 pub(crate) trait Events: Send + Sync {
     /// The attempt has succeeded, from this local address. Returns our end of the pair, ready for data,
@@ -174,6 +188,9 @@ pub(crate) trait Events: Send + Sync {
 
     /// The thread that was last seen with the socket.
     fn holder(&self, id: SocketId) -> Option<i32>;
+
+    /// Who calls, and who answers; none if nobody does.
+    fn callers(&self) -> Option<Callers>;
 
     /// All that programs wrote before they closed has reached its peers (asked for by the owner).
     fn drained(&self);

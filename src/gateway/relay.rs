@@ -24,7 +24,7 @@ use crate::{
     emul::{
         address::canonical,
         socket::SocketId,
-        transport::{BridgedEnd, Closing, ConnectRequest, Events, Transport},
+        transport::{BridgedEnd, Callers, Closing, ConnectRequest, Events, Transport},
     },
     network::Network,
     trust::throttle::Throttle,
@@ -152,9 +152,11 @@ impl Relay {
             source: None,
             timeout: CONNECT_TIMEOUT,
         };
-        let started = self
-            .network()
-            .and_then(|network| network.connect(id, request));
+        let started = self.network().and_then(|network| {
+            network.connect(id, request)?;
+            network.proceed();
+            Ok(())
+        });
         if let Err(errno) = started {
             self.failed(id, errno);
         }
@@ -278,6 +280,10 @@ impl Events for Arc<Relay> {
     }
 
     fn holder(&self, _id: SocketId) -> Option<i32> {
+        None
+    }
+
+    fn callers(&self) -> Option<Callers> {
         None
     }
 

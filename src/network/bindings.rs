@@ -5,7 +5,7 @@
 use std::{
     collections::{HashMap, HashSet},
     io,
-    net::{Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket as StdUdpSocket},
+    net::{SocketAddr, UdpSocket},
     ops::RangeInclusive,
     sync::Arc,
     thread,
@@ -13,12 +13,13 @@ use std::{
 };
 
 use nix::errno::Errno;
-use socket2::{Domain, SockRef, Socket, Type};
+use socket2::Socket;
 
 use super::{
     listeners::Listeners,
     port::PortOffset,
     tcp::{self, Acceptor},
+    udp,
 };
 use crate::emul::{socket::SocketId, transport::BindRequest};
 use crate::quic::server::Server;
@@ -75,7 +76,7 @@ pub(crate) struct Binding {
 #[derive(Debug, Default)]
 pub(crate) struct Reserved {
     /// Where QUIC is to be spoken.
-    pub(crate) udp: Option<StdUdpSocket>,
+    pub(crate) udp: Option<UdpSocket>,
     /// Where TCP is.
     pub(crate) tcp: Option<Socket>,
 }
@@ -360,12 +361,8 @@ fn reserve_both(
     let mut reserved = Reserved::default();
     let mut request = *request;
     if carriers.quic {
-        let udp = offset.to_udp(request.address)?;
-        let (socket, bound) = reserve_udp(&BindRequest {
-            address: udp,
-            ..request
-        })
-        .map_err(errno)?;
+        let address = offset.to_udp(request.address)?;
+        let (socket, bound) = udp::reserve(&BindRequest { address, ..request }).map_err(errno)?;
         request.address = offset.to_tcp(bound)?;
         reserved.udp = Some(socket);
     }
@@ -375,90 +372,6 @@ fn reserve_both(
         reserved.tcp = Some(socket);
     }
     Ok((reserved, request.address))
-}
-
-/// Binds, and connects the socket to itself: whoever else sends there gets ICMP port unreachable, and
-/// so ECONNREFUSED, as from a TCP port that nobody listens on.
-fn reserve_udp(request: &BindRequest) -> io::Result<(StdUdpSocket, SocketAddr)> {
-    let socket = new_udp(request)?;
-    socket.bind(&request.address.into())?;
-    let socket = StdUdpSocket::from(socket);
-    let address = socket.local_addr()?;
-    if request.reuse_port {
-        // Once a member of a group was connected, the kernel no longer spreads datagrams over it
-        // (reuseport_has_conns). Servers that share a port listen right after bind(2).
-        return Ok((socket, address));
-    }
-    let mut itself = address;
-    if itself.ip().is_unspecified() {
-        itself.set_ip(match address {
-            SocketAddr::V4(_) => Ipv4Addr::LOCALHOST.into(),
-            SocketAddr::V6(_) => Ipv6Addr::LOCALHOST.into(),
-        });
-    }
-    if let Err(error) = socket.connect(itself) {
-        // A host without IPv6 loopback: the port is reserved, and merely silent.
-        tracing::debug!(%error, %address, "a bound port cannot refuse connections");
-    }
-    Ok((socket, address))
-}
-
-/// A socket on a reserved UDP port that hears everybody. It takes the place of the connected one, which
-/// connect(2) to AF_UNSPEC would not make whole again: for IPv6, the kernel keeps the peer's address
-/// and goes on dropping what comes from others. SO_REUSEADDR lets the two meet on the port for as long
-/// as this takes.
-///
-/// # Errors
-/// As bind(2).
-fn open(reserved: StdUdpSocket, request: &BindRequest) -> io::Result<StdUdpSocket> {
-    if reserved.peer_addr().is_err() {
-        return Ok(reserved);
-    }
-    SockRef::from(&reserved).set_reuse_address(true)?;
-    let socket = new_udp(request)?;
-    socket.set_reuse_address(true)?;
-    socket.bind(&request.address.into())?;
-    drop(reserved);
-    socket.set_reuse_address(false)?;
-    Ok(socket.into())
-}
-
-/// As [`open`], with as many sockets on the port as asked for. That others of this user could join them, with
-/// SO_REUSEPORT, gains those nothing: the kernel is told which socket to give a datagram to.
-///
-/// # Errors
-/// As bind(2).
-pub(crate) fn open_many(
-    reserved: StdUdpSocket,
-    request: &BindRequest,
-    count: usize,
-) -> io::Result<Vec<StdUdpSocket>> {
-    let first = open(reserved, request)?;
-    if count == 1 || request.reuse_port {
-        // Those who share the port get their part by the client's address, as with TCP.
-        return Ok(vec![first]);
-    }
-    // Only now: while the first was bound, nobody else's could be.
-    SockRef::from(&first).set_reuse_port(true)?;
-    let mut sockets = vec![first];
-    for _ in 1..count {
-        let socket = new_udp(request)?;
-        socket.set_reuse_port(true)?;
-        socket.bind(&request.address.into())?;
-        sockets.push(socket.into());
-    }
-    Ok(sockets)
-}
-
-fn new_udp(request: &BindRequest) -> io::Result<Socket> {
-    let socket = Socket::new(Domain::for_address(request.address), Type::DGRAM, None)?;
-    if request.address.is_ipv6() {
-        socket.set_only_v6(request.v6_only)?;
-    }
-    if request.reuse_port {
-        socket.set_reuse_port(true)?;
-    }
-    Ok(socket)
 }
 
 #[cfg(test)]
@@ -525,19 +438,6 @@ mod tests {
     }
 
     #[test]
-    fn an_opened_port_hears_everybody_and_is_still_ones_own() {
-        for text in ["127.0.0.1:0", "[::]:0"] {
-            let request = request(text.parse().unwrap(), false);
-            let (reserved, address) = reserve_udp(&request).unwrap();
-            let request = BindRequest { address, ..request };
-            let socket = open(reserved, &request).unwrap();
-            assert_eq!(socket.local_addr().unwrap(), address);
-            assert!(socket.peer_addr().is_err());
-            assert!(reserve_udp(&request).is_err());
-        }
-    }
-
-    #[test]
     fn foreign_addresses_and_other_programs_ports_are_refused() {
         let mut bindings = Bindings::default();
         let foreign = request("192.0.2.1:0".parse().unwrap(), false);
@@ -545,7 +445,7 @@ mod tests {
             bindings.bind(SocketId(1), foreign, QUIC, idle),
             Err(Errno::EADDRNOTAVAIL)
         );
-        let other = StdUdpSocket::bind("127.0.0.1:0").unwrap();
+        let other = UdpSocket::bind("127.0.0.1:0").unwrap();
         let taken = request(other.local_addr().unwrap(), false);
         assert_eq!(
             bindings.bind(SocketId(1), taken, QUIC, idle),
@@ -609,13 +509,13 @@ mod tests {
             .unwrap();
         let mut udp = address;
         udp.set_port(address.port() + 1_000);
-        assert!(StdUdpSocket::bind(udp).is_err());
+        assert!(UdpSocket::bind(udp).is_err());
         assert!(std::net::TcpListener::bind(address).is_err());
         bindings.release(SocketId(1));
-        assert!(StdUdpSocket::bind(udp).is_ok());
+        assert!(UdpSocket::bind(udp).is_ok());
         let _foreign = std::net::TcpListener::bind(address).unwrap();
         let taken = bindings.bind(SocketId(1), request(address, false), BOTH, idle);
         assert_eq!(taken, Err(Errno::EADDRINUSE));
-        assert!(StdUdpSocket::bind(udp).is_ok(), "nothing is kept of it");
+        assert!(UdpSocket::bind(udp).is_ok(), "nothing is kept of it");
     }
 }

@@ -17,6 +17,9 @@ type Stream = (Share, SendStream, RecvStream);
 /// What runs once a connection is established.
 pub(crate) type Bridge = Pin<Box<dyn Future<Output = ()> + Send>>;
 
+/// An attempt to connect, and the bridge that is to run then; none if it came to nothing.
+pub(super) type Attempt = Pin<Box<dyn Future<Output = Option<Bridge>> + Send>>;
+
 /// What an attempt has come to.
 enum Established {
     Quic(Stream, SocketAddr),

@@ -18,6 +18,7 @@ pub(crate) mod route;
 pub(crate) mod shared;
 mod snapshot;
 mod tcp;
+mod udp;
 pub(crate) mod workers;
 
 use std::{
@@ -87,7 +88,17 @@ pub(crate) struct Network {
     shared: Arc<Shared>,
     trust: Arc<Trust>,
     bindings: Arc<Mutex<Bindings>>,
-    attempts: Arc<Mutex<HashMap<SocketId, AbortHandle>>>,
+    attempts: Arc<Mutex<Attempts>>,
+    sources: Mutex<route::Sources>,
+}
+
+/// Attempts to connect.
+#[derive(Default)]
+struct Attempts {
+    /// Those that are to start, and where.
+    prepared: Vec<(SocketId, (Handle, connect::Attempt))>,
+    /// Those that run; without a handle while they are being started.
+    running: HashMap<SocketId, Option<AbortHandle>>,
 }
 
 impl Network {
@@ -117,6 +128,7 @@ impl Network {
             trust,
             bindings: Arc::new(Mutex::new(bindings)),
             attempts: Arc::default(),
+            sources: Mutex::default(),
         }))
     }
 
@@ -180,8 +192,12 @@ impl Network {
         self.bindings.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn attempts(&self) -> MutexGuard<'_, HashMap<SocketId, AbortHandle>> {
+    fn attempts(&self) -> MutexGuard<'_, Attempts> {
         self.attempts.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn sources(&self) -> MutexGuard<'_, route::Sources> {
+        self.sources.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn shared(&self) -> Arc<Shared> {
@@ -231,7 +247,7 @@ impl Network {
             ..*request
         };
         let count = self.shared.workers.count();
-        let open = bindings::open_many(socket, &request, count).map_err(ServerError::from);
+        let open = udp::open_many(socket, &request, count).map_err(ServerError::from);
         let started = open
             .and_then(|sockets| Server::start(sockets, port, listeners, &self.trust, &self.shared));
         let server = started.map_err(|error| {
@@ -242,37 +258,44 @@ impl Network {
         Ok(())
     }
 
-    /// Runs an attempt to connect, and then the bridge that it comes to.
-    fn begin<B: Future<Output = ()> + Send + 'static>(
+    /// Notes an attempt to connect, which [`Transport::proceed`] starts.
+    fn prepare(
         &self,
         id: SocketId,
         runtime: &Handle,
-        attempt: impl Future<Output = Option<B>> + Send + 'static,
+        attempt: impl Future<Output = Option<connect::Bridge>> + Send + 'static,
     ) {
-        let attempts = Arc::clone(&self.attempts);
         // Boxed, so that its room is not kept as long as the connection.
-        let attempt = Box::pin(attempt);
-        // Locked while the task is spawned, so that it cannot end before it is noted.
-        let mut noted = self.attempts();
+        let prepared = (runtime.clone(), Box::pin(attempt) as connect::Attempt);
+        self.attempts().prepared.push((id, prepared));
+    }
+
+    /// Runs an attempt to connect, and then the bridge that it comes to.
+    fn start_attempt(&self, id: SocketId, runtime: &Handle, attempt: connect::Attempt) {
+        let attempts = Arc::clone(&self.attempts);
+        self.attempts().running.insert(id, None);
+        // Not locked: the network's thread may run at once.
         let task = runtime.spawn(async move {
             let established = attempt.await;
             attempts
                 .lock()
                 .unwrap_or_else(PoisonError::into_inner)
+                .running
                 .remove(&id);
             if let Some(bridge) = established {
                 // In the same task, so that the preface leaves with the first bytes.
                 bridge.await;
             }
         });
-        noted.insert(id, task.abort_handle());
+        if let Some(running) = self.attempts().running.get_mut(&id) {
+            *running = Some(task.abort_handle());
+        }
     }
 
     /// Ends a server once the connections that its listeners had accepted are over.
     fn wind_down(&self, address: SocketAddr, server: Arc<Server>) {
         let bindings = Arc::clone(&self.bindings);
         self.shared.workers.first().handle.spawn(async move {
-            server.go_away();
             server.unused().await;
             let lock = || bindings.lock().unwrap_or_else(PoisonError::into_inner);
             let retired = lock().retire(address);
@@ -312,19 +335,21 @@ impl Transport for Network {
             binding.acceptor = None;
             return Err(error);
         }
+        let first = binding.listeners.is_empty();
         binding.listeners.add(id);
+        if first {
+            // Behind that: who connects from now on does not share what was dialled while nobody listened.
+            self.shared.pool.retire(request.address);
+        }
         Ok(())
     }
 
     fn unlisten(&self, id: SocketId) {
-        let unlistened = self.bindings().unlisten(id);
-        if let Some((address, server)) = unlistened {
+        // Locked until all is done: whoever listens there next has nothing of this.
+        let mut bindings = self.bindings();
+        if let Some((address, server)) = bindings.unlisten(id) {
             self.shared.pool.retire(address);
-            self.shared
-                .workers
-                .first()
-                .handle
-                .spawn(async move { server.go_away() });
+            server.go_away(&self.shared.workers.first().handle);
         }
     }
 
@@ -345,19 +370,18 @@ impl Transport for Network {
             )?;
             let local = attempt.local;
             let attempt = connect::by_tcp(id, request, attempt, self.shared());
-            self.begin(id, runtime, attempt);
+            self.prepare(id, runtime, attempt);
             return Ok(local);
         }
         let source = request.source.map(|mut source| {
             source.set_port(0);
             source
         });
-        let mut route = route::find(settings.port_offset.to_udp(request.peer)?, source)?;
-        route
-            .local
-            .set_port(request.source.map_or(0, |source| source.port()));
-        let port = self.bindings().connect(id, route.local, request.peer)?;
-        route.local.set_port(port);
+        let udp = settings.port_offset.to_udp(request.peer)?;
+        let mut local = self.sources().find(udp, source)?;
+        local.set_port(request.source.map_or(0, |source| source.port()));
+        let port = self.bindings().connect(id, local, request.peer)?;
+        local.set_port(port);
         let mut key = Key {
             peer: request.peer,
             source: source.unwrap_or(pool::any_source(request.peer)),
@@ -371,22 +395,33 @@ impl Transport for Network {
             key = self.shared.pool.choose(key, workers);
         }
         let runtime = &workers.get(key.worker()).handle;
-        let attempt = connect::by_quic(id, key, route.local, request.timeout, self.shared());
-        self.begin(id, runtime, attempt);
-        Ok(route.local)
+        let attempt = connect::by_quic(id, key, local, request.timeout, self.shared());
+        self.prepare(id, runtime, attempt);
+        Ok(local)
+    }
+
+    fn proceed(&self) {
+        let prepared = std::mem::take(&mut self.attempts().prepared);
+        for (id, (runtime, attempt)) in prepared {
+            self.start_attempt(id, &runtime, attempt);
+        }
     }
 
     fn abandon(&self, id: SocketId) {
-        if let Some(attempt) = self.attempts().remove(&id) {
+        let mut attempts = self.attempts();
+        attempts.prepared.retain(|(prepared, _)| *prepared != id);
+        if let Some(Some(attempt)) = attempts.running.remove(&id) {
             attempt.abort();
         }
+        drop(attempts);
         self.bindings().disconnect(id);
     }
 
     fn release(&self, id: SocketId) {
         self.abandon(id);
-        let orphaned = self.bindings().release(id);
-        if let Some((address, server)) = orphaned {
+        let mut bindings = self.bindings();
+        if let Some((address, server)) = bindings.release(id) {
+            server.go_away(&self.shared.workers.first().handle);
             self.wind_down(address, server);
         }
     }

@@ -2,7 +2,12 @@
 //! whether ICMP says that nobody is there.
 #![forbid(unsafe_code)]
 
-use std::{net::SocketAddr, os::fd::AsFd, time::Duration};
+use std::{
+    collections::HashMap,
+    net::SocketAddr,
+    os::fd::AsFd,
+    time::{Duration, Instant},
+};
 
 use nix::errno::Errno;
 use socket2::{Domain, SockRef, Socket, Type};
@@ -14,6 +19,41 @@ use crate::sys::socket::get_option;
 const FIRST_PAUSE: Duration = Duration::from_secs(1);
 /// Longest pause between probes.
 const LAST_PAUSE: Duration = Duration::from_secs(16);
+
+/// How long a source address is remembered: connections that follow each other at once need not ask the kernel each
+/// time, and nobody can change a route and try it within that.
+const REMEMBERED: Duration = Duration::from_millis(100);
+/// As many are.
+const MOST_REMEMBERED: usize = 256;
+
+/// Source addresses that were found of late.
+#[derive(Debug, Default)]
+pub(crate) struct Sources(HashMap<(SocketAddr, Option<SocketAddr>), (Instant, SocketAddr)>);
+
+impl Sources {
+    /// The address that packets to the peer carry as their source; its port means nothing. As [`find`].
+    ///
+    /// # Errors
+    /// As [`find`].
+    pub(crate) fn find(
+        &mut self,
+        peer: SocketAddr,
+        source: Option<SocketAddr>,
+    ) -> Result<SocketAddr, Errno> {
+        let now = Instant::now();
+        if let Some((found, local)) = self.0.get(&(peer, source))
+            && now.duration_since(*found) < REMEMBERED
+        {
+            return Ok(*local);
+        }
+        let local = find(peer, source)?.local;
+        if self.0.len() >= MOST_REMEMBERED {
+            self.0.clear();
+        }
+        self.0.insert((peer, source), (now, local));
+        Ok(local)
+    }
+}
 
 /// The way to a peer.
 #[derive(Debug)]
@@ -122,6 +162,23 @@ fn icmp_errno(number: Option<i32>) -> Option<Errno> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_source_is_remembered_for_a_while_and_an_error_is_not() {
+        let mut sources = Sources::default();
+        let peer = "127.0.0.1:1".parse().unwrap();
+        let found = sources.find(peer, None).unwrap();
+        assert_eq!(found.ip(), peer.ip());
+        let entry = sources.0.get_mut(&(peer, None)).unwrap();
+        entry.1.set_port(42);
+        assert_eq!(sources.find(peer, None).unwrap().port(), 42);
+        let entry = sources.0.get_mut(&(peer, None)).unwrap();
+        entry.0 -= REMEMBERED;
+        assert_ne!(sources.find(peer, None).unwrap().port(), 42);
+        let multicast = "224.0.0.1:1".parse().unwrap();
+        assert_eq!(sources.find(multicast, None), Err(Errno::ENETUNREACH));
+        assert_eq!(sources.0.len(), 1);
+    }
 
     #[test]
     fn loopback_is_reached_from_loopback() {

@@ -23,6 +23,16 @@ use crate::emul::transport::Events;
 /// [`crate::quic::steering`]).
 pub(crate) const MOST: usize = 64;
 
+/// Threads beyond which a number that nobody chose does not go.
+const MOST_BY_DEFAULT: usize = 8;
+
+/// How many threads there are when nobody says: half of the processors that this process may use, for the programs need
+/// the others.
+pub(crate) fn default_count() -> usize {
+    let processors = thread::available_parallelism().map_or(1, usize::from);
+    (processors / 2).clamp(1, MOST_BY_DEFAULT)
+}
+
 /// All threads of the network. The first is always there, others from when they are first wanted.
 pub(crate) struct Workers {
     events: Arc<dyn Events>,

@@ -138,7 +138,15 @@ fn by_code(
     by_alert: impl Fn(u8) -> Option<String>,
 ) -> Refusal {
     let (errno, advice) = match alert(code) {
-        _ if code == TransportErrorCode::CONNECTION_REFUSED => (Errno::ECONNREFUSED, None),
+        // The second says the same where it interrupts a handshake: RFC 9000 section 20.1, APPLICATION_ERROR.
+        _ if [
+            TransportErrorCode::CONNECTION_REFUSED,
+            TransportErrorCode::APPLICATION_ERROR,
+        ]
+        .contains(&code) =>
+        {
+            (Errno::ECONNREFUSED, None)
+        }
         Some(NO_APPLICATION_PROTOCOL) => {
             (Errno::ECONNREFUSED, Some(other_protocol(wire).to_owned()))
         }
@@ -192,6 +200,7 @@ mod tests {
         };
         let refused = closed(TransportErrorCode::CONNECTION_REFUSED);
         assert_eq!(refused, Errno::ECONNREFUSED.into());
+        assert_eq!(closed(TransportErrorCode::APPLICATION_ERROR), refused);
         let no_alpn = closed(TransportErrorCode::crypto(NO_APPLICATION_PROTOCOL));
         assert_eq!(no_alpn.errno, Errno::ECONNREFUSED);
         let expired = closed(TransportErrorCode::crypto(45));

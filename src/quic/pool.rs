@@ -57,13 +57,14 @@ impl Key {
 /// for a few connections as for one; many are worth a second handshake.
 const STREAMS_EACH: usize = 8;
 
-type Dialled = Option<Result<Arc<Link>, Refusal>>;
+/// What dialling a link has come to, and who waits for it.
+type Slot = Arc<watch::Sender<Option<Result<Arc<Link>, Refusal>>>>;
 
 /// All links to servers.
 pub(crate) struct Pool {
     trust: Arc<Trust>,
     settings: Settings,
-    slots: Mutex<HashMap<Key, watch::Receiver<Dialled>>>,
+    slots: Mutex<HashMap<Key, Slot>>,
     /// By source address and thread.
     endpoints: Mutex<HashMap<(SocketAddr, usize), Endpoint>>,
 }
@@ -114,8 +115,8 @@ impl Pool {
     /// waits for the same result.
     pub(crate) async fn share(self: &Arc<Self>, key: Key) -> Result<Share, Refusal> {
         loop {
-            let mut slot = self.slot(key);
-            let dialled = match slot.wait_for(Option::is_some).await {
+            let mut dialling = self.dialled(key);
+            let dialled = match dialling.wait_for(Option::is_some).await {
                 Ok(dialled) => dialled.clone(),
                 // The dialling task was ended with the runtime.
                 Err(_) => return Err(Errno::ECONNABORTED.into()),
@@ -131,39 +132,47 @@ impl Pool {
         }
     }
 
-    fn slot(self: &Arc<Self>, key: Key) -> watch::Receiver<Dialled> {
+    /// What the link in this place is dialled to; begins to dial if nobody has.
+    fn dialled(self: &Arc<Self>, key: Key) -> watch::Receiver<Option<Result<Arc<Link>, Refusal>>> {
         let mut slots = self.slots.lock().unwrap_or_else(PoisonError::into_inner);
         let slot = slots.entry(key).or_insert_with(|| {
-            let (sender, receiver) = watch::channel(None);
-            tokio::spawn(Arc::clone(self).dial(key, sender));
-            receiver
+            let slot = Slot::default();
+            tokio::spawn(Arc::clone(self).dial(key, Arc::clone(&slot)));
+            slot
         });
-        slot.clone()
+        slot.subscribe()
     }
 
-    /// Retires the links to an address of this host whose last listener has just closed. Its server
-    /// says the same to each client, but a program's own next connect(2) comes before that.
-    pub(crate) fn retire(&self, closed: SocketAddr) {
-        let slots = self.slots.lock().unwrap_or_else(PoisonError::into_inner);
-        for (key, slot) in slots.iter() {
-            let same_host = closed.ip() == key.peer.ip() || closed.ip().is_unspecified();
-            if same_host
-                && closed.port() == key.peer.port()
-                && let Some(Ok(link)) = &*slot.borrow()
-                && link
-                    .connection
-                    .local_ip()
-                    .is_none_or(|ip| ip == key.peer.ip())
-            {
-                link.retire();
+    /// Retires the links to an address of this host whose last listener has just closed, or where the first has just
+    /// begun to listen. The server says the same to each client, but a program's own next connect(2) comes before that.
+    /// What a link that is still being dialled comes to is for those alone who wait for it already.
+    pub(crate) fn retire(&self, local: SocketAddr) {
+        let leads_there = |key: &Key| {
+            let same_host = local.ip() == key.peer.ip() || local.ip().is_unspecified();
+            same_host && local.port() == key.peer.port()
+        };
+        let mut slots = self.slots.lock().unwrap_or_else(PoisonError::into_inner);
+        slots.retain(|key, slot| {
+            if !leads_there(key) {
+                return true;
             }
-        }
+            match &*slot.borrow() {
+                Some(Ok(link)) => {
+                    let own = link.connection.local_ip();
+                    if own.is_none_or(|ip| ip == key.peer.ip()) {
+                        link.retire();
+                    }
+                    true
+                }
+                _ => false,
+            }
+        });
     }
 
     /// All links that are in the pool.
     pub(crate) fn links(&self) -> Vec<Arc<Link>> {
         let slots = self.slots.lock().unwrap_or_else(PoisonError::into_inner);
-        let linked = |slot: &watch::Receiver<Dialled>| match &*slot.borrow() {
+        let linked = |slot: &Slot| match &*slot.borrow() {
             Some(Ok(link)) => Some(Arc::clone(link)),
             _ => None,
         };
@@ -181,25 +190,25 @@ impl Pool {
         }
     }
 
-    async fn dial(self: Arc<Self>, key: Key, result: watch::Sender<Dialled>) {
+    async fn dial(self: Arc<Self>, key: Key, slot: Slot) {
         let dialled = tokio::select! {
-            // The pool itself keeps one receiver, so the count is asked for instead of `closed`.
-            () = abandoned(&result) => Err(Errno::ECONNABORTED.into()),
+            () = abandoned(&slot) => Err(Errno::ECONNABORTED.into()),
             dialled = self.dial_shared(key) => dialled,
         };
         match dialled {
             Ok(link) => {
                 tracing::info!(peer = %key.peer, "connected over QUIC");
-                let _ = result.send(Some(Ok(Arc::clone(&link))));
+                slot.send_replace(Some(Ok(Arc::clone(&link))));
                 self.keep(key, &link).await;
             }
             Err(refusal) => {
-                // Removed first: who asks from now on dials anew.
-                self.slots
-                    .lock()
-                    .unwrap_or_else(PoisonError::into_inner)
-                    .remove(&key);
-                let _ = result.send(Some(Err(refusal)));
+                // Removed first, unless another has taken its place: who asks from now on dials anew.
+                let mut slots = self.slots.lock().unwrap_or_else(PoisonError::into_inner);
+                if slots.get(&key).is_some_and(|own| Arc::ptr_eq(own, &slot)) {
+                    slots.remove(&key);
+                }
+                drop(slots);
+                slot.send_replace(Some(Err(refusal)));
             }
         }
     }
@@ -366,13 +375,13 @@ enum ConfigError {
     Suite(#[from] quinn::crypto::rustls::NoInitialCipherSuite),
 }
 
-/// Resolves when nobody but the pool waits for the result any more.
-async fn abandoned(result: &watch::Sender<Dialled>) {
-    /// How often this is looked at; an attempt that nobody wants costs a few packets until then.
+/// Resolves when nobody waits for the result any more.
+async fn abandoned(slot: &Slot) {
+    /// How often this is looked at, since who comes next may want it; until then it costs a few packets.
     const INTERVAL: Duration = Duration::from_secs(1);
     loop {
         tokio::time::sleep(INTERVAL).await;
-        if result.receiver_count() <= 1 {
+        if slot.receiver_count() == 0 {
             return;
         }
     }

@@ -3,7 +3,6 @@
 #![forbid(unsafe_code)]
 
 use std::{
-    io,
     net::{SocketAddr, UdpSocket},
     sync::{
         Arc, Mutex, MutexGuard, PoisonError, Weak,
@@ -120,24 +119,24 @@ impl Server {
     /// # Errors
     /// No certificate to present, or a socket that lacks an option.
     pub(crate) fn start(
-        mut sockets: Vec<UdpSocket>,
+        (first, mut others): (UdpSocket, Vec<UdpSocket>),
         port: u16,
         listeners: Arc<Listeners>,
         trust: &Arc<Trust>,
         shared: &Arc<Shared>,
     ) -> Result<Arc<Self>, ServerError> {
         // Replaced for each client; made here so that what is wrong is said now.
-        let first = sockets.first().ok_or(io::ErrorKind::NotConnected);
-        let crypto = trust.server_config(first.map_err(io::Error::from)?.local_addr()?)?;
+        let crypto = trust.server_config(first.local_addr()?)?;
         let config = ServerConfig::with_crypto(Arc::new(QuicServerConfig::try_from(crypto)?));
-        if let [first, _, ..] = &sockets[..]
-            && let Err(error) = steering::steer(first, sockets.len())
+        if !others.is_empty()
+            && let Err(error) = steering::steer(&first, 1 + others.len())
         {
             tracing::warn!(%error, "one thread serves port {port}: the kernel cannot choose among several");
-            sockets.truncate(1);
+            others.clear();
         }
-        let count = sockets.len();
-        let opened = sockets.into_iter().enumerate().map(|(number, socket)| {
+        let count = 1 + others.len();
+        let sockets = std::iter::once(first).chain(others);
+        let opened = sockets.enumerate().map(|(number, socket)| {
             let ids = (trust.connection_id_key()?, number, count);
             Entrance::open(socket, ids, &config, trust, shared)
         });
@@ -178,11 +177,12 @@ impl Server {
             .any(|own| std::ptr::eq(&raw const **own, link))
     }
 
-    /// Tells clients that nobody listens any more, so that their next connect(2) asks again.
-    pub(crate) fn go_away(&self) {
+    /// Takes no more streams on the links that there are, and tells the clients, so that their next connect(2) asks
+    /// again. To be called before anybody else can listen here: what comes on later links is for those.
+    pub(crate) fn go_away(&self, runtime: &Handle) {
         for link in &*self.links() {
             if link.retire() {
-                tokio::spawn(say_go_away(Arc::clone(link)));
+                runtime.spawn(say_go_away(Arc::clone(link)));
             }
         }
     }

@@ -219,7 +219,7 @@ impl Tasks {
     /// A copy of a descriptor of the thread that has the number `tid` now. A handle is to the task and
     /// not to its number, and that goes to another task only when this one has ended, from when on its
     /// handle says ESRCH: one that still works is the right one.
-    fn get_fd(&self, tid: i32, fd: RawFd) -> Result<OwnedFd, Errno> {
+    pub(super) fn get_fd(&self, tid: i32, fd: RawFd) -> Result<OwnedFd, Errno> {
         let mut tasks = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(task) = tasks.get(&tid) {
             match pidfd::get_fd(task, fd) {

@@ -11,6 +11,7 @@ use nix::errno::Errno;
 
 use super::{
     Supervisor,
+    call::Tasks,
     call::identity,
     calls::accepted,
     pair,
@@ -23,7 +24,7 @@ use crate::emul::{
     outcome::{Outcome, Wait},
     setsockopt::aborts_on_close,
     socket::{SocketId, State},
-    transport::{BridgedEnd, Closing, Events, Seal},
+    transport::{BridgedEnd, Callers, Closing, Events, Seal},
 };
 
 impl Events for Supervisor {
@@ -35,7 +36,7 @@ impl Events for Supervisor {
         let waiting: Vec<_> = std::iter::from_fn(|| table.unpark(id, Wait::Connect)).collect();
         let fetched = match waiting.first() {
             Some(_) => None,
-            None => program_end(&mut table, id),
+            None => program_end(&self.tasks, &mut table, id),
         };
         let copy = waiting.first().map(|parked| &parked.end);
         let copy = copy.or(fetched.as_ref()).map(AsFd::as_fd);
@@ -167,7 +168,7 @@ impl Events for Supervisor {
         if error == Errno::EPIPE {
             pair::show_broken(end);
         } else {
-            pair::show_reset(|| program_end(&mut table, id), end);
+            pair::show_reset(|| program_end(&self.tasks, &mut table, id), end);
         }
     }
 
@@ -191,6 +192,10 @@ impl Events for Supervisor {
     fn holder(&self, id: SocketId) -> Option<i32> {
         let holder = self.table().get(id)?.holder?;
         Some(holder.tid)
+    }
+
+    fn callers(&self) -> Option<Callers> {
+        *self.callers()
     }
 
     fn drained(&self) {
@@ -249,13 +254,16 @@ impl Supervisor {
 }
 
 /// A copy of the program's end of a pair: from who was last seen with it, or from whoever has it.
-fn program_end(table: &mut Table, id: SocketId) -> Option<OwnedFd> {
+fn program_end(tasks: &Tasks, table: &mut Table, id: SocketId) -> Option<OwnedFd> {
     let entry = table.get(id)?;
     let program = entry.program?;
-    if let Some(copy) = entry.holder.and_then(|holder| holder.fetch(program.cookie)) {
+    if let Some(copy) = entry
+        .holder
+        .and_then(|holder| holder.fetch(tasks, program.cookie))
+    {
         return Some(copy);
     }
     let holder = tasks::find_holder(program.inode)?;
     entry.holder = Some(holder);
-    holder.fetch(program.cookie)
+    holder.fetch(tasks, program.cookie)
 }

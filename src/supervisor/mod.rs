@@ -46,7 +46,7 @@ use crate::{
     emul::{
         options::Limits,
         socket::{Socket, SocketId, State},
-        transport::Transport,
+        transport::{Callers, Transport},
     },
     sys::seccomp::Listener,
     zpoline::{FastPath, Sockets},
@@ -67,6 +67,8 @@ pub(crate) struct Supervisor {
     closes: Closes,
     /// Written when the network says that all is delivered.
     drained: EventFd,
+    /// None before [`Supervisor::run`].
+    callers: Mutex<Option<Callers>>,
 }
 
 /// The table, locked. Programs see what has changed when it is let go.
@@ -113,6 +115,7 @@ impl Supervisor {
             epoll: Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC)?,
             closes: Closes::default(),
             drained: EventFd::from_flags(EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK)?,
+            callers: Mutex::default(),
         }))
     }
 
@@ -135,6 +138,10 @@ impl Supervisor {
     /// transitions are single assignments.
     fn table(&self) -> TableGuard<'_> {
         TableGuard(self.table.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    fn callers(&self) -> MutexGuard<'_, Option<Callers>> {
+        self.callers.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Makes a socket, alone. Returns the program's end.

@@ -16,11 +16,11 @@ use nix::{
         signalfd::{SfdFlags, SignalFd},
         wait::{WaitPidFlag, WaitStatus, waitpid},
     },
-    unistd::Pid,
+    unistd::{Pid, gettid},
 };
 
 use super::Supervisor;
-use crate::emul::socket::SocketId;
+use crate::emul::{socket::SocketId, transport::Callers};
 
 /// Tags of the loop's own descriptors. Socket ids are SO_COOKIEs, which the kernel counts up from 1.
 pub(super) mod tag {
@@ -136,6 +136,11 @@ impl Supervisor {
             release_at: None,
             all_gone: false,
         };
+        *self.callers() = Some(Callers {
+            calls: 0,
+            last: processes.front.target.as_raw(),
+            answerer: gettid().as_raw(),
+        });
         // The target may have ended before the signal descriptor existed.
         processes.reap();
         loop {
@@ -199,7 +204,10 @@ impl Supervisor {
 
     fn receive(&self) {
         match self.listener.receive() {
-            Ok(trapped) => self.handle(trapped),
+            Ok(trapped) => {
+                self.handle(trapped);
+                self.transport().proceed();
+            }
             // The caller was killed or interrupted between the poll and this.
             Err(Errno::ENOENT | Errno::EINTR) => {}
             Err(error) => tracing::error!(%error, "cannot receive a trapped call"),

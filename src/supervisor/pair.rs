@@ -37,9 +37,8 @@ const LEAST_BACKLOG: usize = 1024;
 /// The most, net.core.somaxconn's default.
 const LARGEST_BACKLOG: usize = 4096;
 
-/// Bytes each filler write tries to place: the most that AF_UNIX puts into one buffer at the
-/// smallest SO_SNDBUF.
-const FILLER: [u8; 2048] = [0; 2048];
+/// What a filler write tries to place: more than fits at the smallest SO_SNDBUF, so that one is enough.
+const FILLER: [u8; 8192] = [0; 8192];
 /// The program's end of a new socket, without a peer.
 ///
 /// # Errors
@@ -122,6 +121,8 @@ fn fill(program: BorrowedFd<'_>) -> Result<usize, Errno> {
     let mut placed = 0;
     loop {
         match send(program.as_raw_fd(), &FILLER, MsgFlags::MSG_DONTWAIT) {
+            // Not all: the rest had no room.
+            Ok(bytes) if bytes < FILLER.len() => return Ok(placed + bytes),
             Ok(bytes) => placed += bytes,
             Err(Errno::EAGAIN) => return Ok(placed),
             Err(error) => return Err(error),

@@ -22,6 +22,10 @@ use crate::{
 impl Supervisor {
     /// Handles a call that has just trapped.
     pub(super) fn handle(&self, trapped: Trapped) {
+        if let Some(callers) = self.callers().as_mut() {
+            callers.calls += 1;
+            callers.last = trapped.tid;
+        }
         if let Some(fast_path) = &self.fast_path
             && fast_path.improve(&self.listener, &trapped)
         {

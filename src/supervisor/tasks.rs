@@ -8,8 +8,8 @@ use std::{
     path::Path,
 };
 
-use super::call::{identity, open_task};
-use crate::{emul::socket::SocketId, sys::pidfd};
+use super::call::{Tasks, identity};
+use crate::emul::socket::SocketId;
 
 /// A descriptor in some task.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -22,8 +22,8 @@ pub(crate) struct Holder {
 
 impl Holder {
     /// A copy of the descriptor, if it is still the socket `id`.
-    pub(crate) fn fetch(self, id: SocketId) -> Option<OwnedFd> {
-        let copy = pidfd::get_fd(&open_task(self.tid).ok()?, self.fd).ok()?;
+    pub(crate) fn fetch(self, tasks: &Tasks, id: SocketId) -> Option<OwnedFd> {
+        let copy = tasks.get_fd(self.tid, self.fd).ok()?;
         (identity(&copy) == Some(id)).then_some(copy)
     }
 }
@@ -156,8 +156,12 @@ mod tests {
             fd: ours.as_raw_fd(),
         };
         let id = identity(ours.as_fd()).unwrap();
-        assert!(holder.fetch(id).is_some());
-        assert!(holder.fetch(identity(other.as_fd()).unwrap()).is_none());
+        assert!(holder.fetch(&Tasks::default(), id).is_some());
+        assert!(
+            holder
+                .fetch(&Tasks::default(), identity(other.as_fd()).unwrap())
+                .is_none()
+        );
     }
 
     #[test]

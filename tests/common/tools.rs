@@ -4,59 +4,8 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::OnceLock;
 
-/// Programs and the Debian package each comes from. `tests/install-packages.sh` installs them all.
-const PACKAGES: &[(&str, &str)] = &[
-    ("ab", "apache2-utils"),
-    ("apache2", "apache2-bin"),
-    ("bash", "bash"),
-    ("cc", "gcc"),
-    ("curl", "curl"),
-    ("diff", "diffutils"),
-    ("echo", "coreutils"),
-    ("expect", "expect"),
-    ("gdb", "gdb"),
-    ("git", "git"),
-    ("go", "golang-go"),
-    ("gunicorn", "gunicorn"),
-    ("haproxy", "haproxy"),
-    ("id", "coreutils"),
-    ("ip", "iproute2"),
-    ("iperf3", "iperf3"),
-    ("java", "default-jdk-headless"),
-    ("javac", "default-jdk-headless"),
-    ("lftp", "lftp"),
-    ("mariadb", "mariadb-client-core"),
-    ("mariadb-install-db", "mariadb-server-core"),
-    ("mariadbd", "mariadb-server-core"),
-    ("memcached", "memcached"),
-    ("musl-gcc", "musl-tools"),
-    ("nc.openbsd", "netcat-openbsd"),
-    ("nginx", "nginx-light"),
-    ("node", "nodejs"),
-    ("openssl", "openssl"),
-    ("printf", "coreutils"),
-    ("python3", "python3"),
-    ("redis-benchmark", "redis-tools"),
-    ("redis-cli", "redis-tools"),
-    ("redis-server", "redis-server"),
-    ("rsync", "rsync"),
-    ("scp", "openssh-client"),
-    ("script", "bsdutils"),
-    ("setpriv", "util-linux"),
-    ("sh", "dash"),
-    ("sha256sum", "coreutils"),
-    ("socat", "socat"),
-    ("ssh", "openssh-client"),
-    ("ssh-keygen", "openssh-client"),
-    ("sshd", "openssh-server"),
-    ("strace", "strace"),
-    ("telnet", "inetutils-telnet"),
-    ("true", "coreutils"),
-    ("tshark", "tshark"),
-    ("unshare", "util-linux"),
-    ("uvicorn", "uvicorn"),
-    ("vsftpd", "vsftpd"),
-];
+/// Programs and the Debian package each comes from, as `tests/install-packages.sh` installs them.
+const PACKAGES: &str = include_str!("../packages.txt");
 
 /// Path of a program, or a failure that says what to install. A test is never skipped for want of a program.
 pub(crate) fn need(program: &str) -> PathBuf {
@@ -68,10 +17,11 @@ pub(crate) fn need(program: &str) -> PathBuf {
         .find(|p| p.is_file());
     found.unwrap_or_else(|| {
         let package = PACKAGES
-            .iter()
+            .lines()
+            .filter_map(|line| line.split_once(':'))
             .find(|(name, _)| *name == program)
             .map_or("?", |(_, package)| package);
-        panic!("{program} is not installed: apt-get install {package} (or run tests/install-packages.sh)")
+        panic!("{program} is not installed: apt-get install {package} (or run tests/install-packages.sh tests/packages.txt)")
     })
 }
 
@@ -88,7 +38,7 @@ pub(crate) fn postgresql(program: &str) -> PathBuf {
         })
         .max();
     let (_, path) = newest.unwrap_or_else(|| {
-        panic!("{program} is not installed: apt-get install postgresql (or run tests/install-packages.sh)")
+        panic!("{program} is not installed: apt-get install postgresql (or run tests/install-packages.sh tests/packages.txt)")
     });
     path
 }
