@@ -89,8 +89,11 @@ impl DerefMut for TableGuard<'_> {
 }
 
 impl Drop for TableGuard<'_> {
+    #[inline]
     fn drop(&mut self) {
-        self.0.publish();
+        if self.0.has_taken_up() {
+            self.0.publish();
+        }
     }
 }
 

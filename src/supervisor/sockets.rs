@@ -148,6 +148,12 @@ impl Table {
         Some(entry)
     }
 
+    /// Whether there is something to [`Self::publish`].
+    #[inline]
+    pub(super) fn has_taken_up(&self) -> bool {
+        !self.taken_up.is_empty()
+    }
+
     /// Shows programs what has become of the sockets that were taken up.
     pub(super) fn publish(&mut self) {
         let Some(shared) = &mut self.shared else {
