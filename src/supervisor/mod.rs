@@ -25,7 +25,10 @@ mod trace;
 use std::{
     ops::{Deref, DerefMut},
     os::fd::{AsFd, BorrowedFd, OwnedFd},
-    sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError},
+    sync::{
+        Arc, Mutex, MutexGuard, OnceLock, PoisonError,
+        atomic::{AtomicI32, AtomicU64},
+    },
 };
 
 use nix::{
@@ -46,7 +49,7 @@ use crate::{
     emul::{
         options::Limits,
         socket::{Socket, SocketId, State},
-        transport::{Callers, Transport},
+        transport::Transport,
     },
     sys::seccomp::Listener,
     zpoline::{FastPath, Sockets},
@@ -67,8 +70,10 @@ pub(crate) struct Supervisor {
     closes: Closes,
     /// Written when the network says that all is delivered.
     drained: EventFd,
-    /// None before [`Supervisor::run`].
-    callers: Mutex<Option<Callers>>,
+    /// How many calls have trapped, the thread that made the last, and the one that answers: [`Callers`].
+    calls: AtomicU64,
+    last_caller: AtomicI32,
+    answerer: AtomicI32,
 }
 
 /// The table, locked. Programs see what has changed when it is let go.
@@ -118,7 +123,9 @@ impl Supervisor {
             epoll: Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC)?,
             closes: Closes::default(),
             drained: EventFd::from_flags(EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK)?,
-            callers: Mutex::default(),
+            calls: AtomicU64::default(),
+            last_caller: AtomicI32::default(),
+            answerer: AtomicI32::default(),
         }))
     }
 
@@ -141,10 +148,6 @@ impl Supervisor {
     /// transitions are single assignments.
     fn table(&self) -> TableGuard<'_> {
         TableGuard(self.table.lock().unwrap_or_else(PoisonError::into_inner))
-    }
-
-    fn callers(&self) -> MutexGuard<'_, Option<Callers>> {
-        self.callers.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Makes a socket, alone. Returns the program's end.

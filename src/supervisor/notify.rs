@@ -5,6 +5,7 @@
 use std::{
     io::Write,
     os::{fd::AsFd, unix::net::UnixStream},
+    sync::atomic::Ordering,
     time::{Duration, Instant},
 };
 
@@ -20,7 +21,7 @@ use nix::{
 };
 
 use super::Supervisor;
-use crate::emul::{socket::SocketId, transport::Callers};
+use crate::emul::socket::SocketId;
 
 /// Tags of the loop's own descriptors. Socket ids are SO_COOKIEs, which the kernel counts up from 1.
 pub(super) mod tag {
@@ -136,11 +137,7 @@ impl Supervisor {
             release_at: None,
             all_gone: false,
         };
-        *self.callers() = Some(Callers {
-            calls: 0,
-            last: processes.front.target.as_raw(),
-            answerer: gettid().as_raw(),
-        });
+        self.answerer.store(gettid().as_raw(), Ordering::Relaxed);
         // The target may have ended before the signal descriptor existed.
         processes.reap();
         loop {
@@ -206,7 +203,9 @@ impl Supervisor {
         match self.listener.receive() {
             Ok(trapped) => {
                 self.handle(trapped);
-                self.transport().proceed();
+                if trapped.number == libc::SYS_connect {
+                    self.transport().proceed();
+                }
             }
             // The caller was killed or interrupted between the poll and this.
             Err(Errno::ENOENT | Errno::EINTR) => {}
