@@ -26,10 +26,12 @@ impl Supervisor {
         let calls = self.calls.load(Ordering::Relaxed);
         self.calls.store(calls + 1, Ordering::Relaxed);
         self.last_caller.store(trapped.tid, Ordering::Relaxed);
-        if let Some(fast_path) = &self.fast_path
-            && fast_path.improve(&self.listener, &trapped)
-        {
-            return;
+        if let Some(fast_path) = &self.fast_path {
+            let improve = || fast_path.improve(&self.listener, &trapped);
+            let improved = std::panic::catch_unwind(AssertUnwindSafe(improve));
+            if improved.unwrap_or(false) {
+                return;
+            }
         }
         let call = Call::new(&self.listener, trapped);
         let Some(row) = CALLS.iter().find(|row| row.number == trapped.number) else {

@@ -73,6 +73,10 @@ impl FastPath {
     ) -> Result<bool, Unfit> {
         let tid = trapped.tid;
         let memory = tracee::memory(tid).map_err(Unfit::Memory)?;
+        // The memory is now the caller's for good, if the number was still its own.
+        if !listener.is_valid(trapped.id) {
+            return Ok(false);
+        }
         if read_sites(&memory)?.contains(&site.back()) {
             // A call that a signal has interrupted is made again at its instruction.
             return Ok(false);
@@ -120,6 +124,10 @@ impl FastPath {
                 ..
             } if *filters > self.filters => Err(Unfit::OwnFilter),
             status if status.ignores_trap() => Err(Unfit::IgnoresTrap),
+            Status {
+                has_shadow_stack: true,
+                ..
+            } => Err(Unfit::ShadowStack),
             // Filters are the threads' own.
             _ if status.threads > 1 && most_filters(tid) > self.filters => Err(Unfit::OwnFilter),
             _ => Ok(status),
@@ -144,7 +152,11 @@ impl FastPath {
 
     /// Runs the image's own part. Returns where the table is.
     fn map_data(&self, tracee: &mut Tracee, fd: u64) -> Result<u64, Unfit> {
-        tracee::write(tracee.memory(), CODE, &self.image.bytes).map_err(Unfit::Memory)?;
+        if let Err(error) = tracee::write(tracee.memory(), CODE, &self.image.bytes) {
+            let closed = tracee.system_call(number::CLOSE.into(), [fd, 0, 0, 0, 0, 0]);
+            tracing::trace!(?closed, "the table is not mapped");
+            return Err(Unfit::Memory(error));
+        }
         let arguments = [fd, self.table.bytes() as u64, 0, 0, 0];
         let registers = tracee
             .run(self.image.set_up, arguments)
@@ -241,7 +253,7 @@ fn free_stub(memory: &File, from: u64) -> Result<Option<(Stub, [u8; LOAD_BYTES])
         if page == 0 || used >= STUBS_IN_PAGE {
             continue;
         }
-        let at = page + used * STUB_BYTES;
+        let at = page.wrapping_add(used * STUB_BYTES);
         if let Some(call) = near_call(from, at) {
             let (used_at, used) = (entry + 8, used + 1);
             return Ok(Some((Stub { at, used_at, used }, call)));

@@ -81,6 +81,8 @@ enum Unfit {
     OwnFilter,
     #[error("it ignores SIGTRAP")]
     IgnoresTrap,
+    #[error("it has a shadow stack, which allows no call to come back elsewhere")]
+    ShadowStack,
     #[error("/proc/PID/status cannot be read")]
     Unknown,
     #[error("nothing can be mapped at {0:#x}: {1}")]
@@ -238,7 +240,7 @@ impl FastPath {
         if !ours || is_gate(at) || self.memory.is_unfit(tid) {
             return false;
         }
-        let Some(caller) = look(tid, at - SYSCALL.len() as u64) else {
+        let Some(caller) = look(tid, at.wrapping_sub(SYSCALL.len() as u64)) else {
             return false;
         };
         let Ok(kind) = self.memory.verdict(&caller.code, trapped.number) else {
@@ -331,7 +333,10 @@ impl Memory {
 /// What lies around a site, and whether its process has the image.
 fn look(tid: i32, address: u64) -> Option<Caller> {
     let page = address & !(PAGE - 1);
-    let wide = (address.checked_sub(BEFORE as u64)?, address + AFTER as u64);
+    let wide = (
+        address.checked_sub(BEFORE as u64)?,
+        address.checked_add(AFTER as u64)?,
+    );
     // At the edge of a mapping, what is in the site's own page.
     let narrow = (wide.0.max(page), wide.1.min(page + PAGE));
     [wide, narrow].into_iter().find_map(|(start, end)| {

@@ -15,6 +15,8 @@ pub(super) struct Status {
     pub(super) tracer: i32,
     ignored: u64,
     pub(super) filters: Option<u32>,
+    /// Return addresses are compared with copies of them that calls have left (CET).
+    pub(super) has_shadow_stack: bool,
 }
 
 impl Status {
@@ -34,6 +36,7 @@ impl Status {
             tracer: field("TracerPid")?.parse().ok()?,
             ignored: u64::from_str_radix(field("SigIgn")?, 16).ok()?,
             filters: field("Seccomp_filters").and_then(|count| count.parse().ok()),
+            has_shadow_stack: field("x86_Thread_features").is_some_and(|on| on.contains("shstk")),
         })
     }
 

@@ -90,9 +90,11 @@ impl Surroundings {
         if readings.is_empty() {
             return Err(Refusal::Undecodable);
         }
-        self.check_after()?;
-        let mut functions = readings.iter().map(|reading| function(reading));
-        if functions.any(|function| function.iter().any(reaches_below)) {
+        let functions = || readings.iter().map(|reading| function(reading));
+        let has_room = functions().all(|function| function.iter().any(makes_room));
+        self.check_after(has_room)?;
+        let below = |instruction: &Instruction| reaches_below(instruction, has_room);
+        if functions().any(|function| function.iter().any(below)) {
             return Err(Refusal::RedZone);
         }
         let kind = match self.constant_number(&readings) {
@@ -157,7 +159,7 @@ impl Surroundings {
     }
 
     /// Follows the code after the site to the end of its function, as far as that is one piece.
-    fn check_after(&self) -> Result<(), Refusal> {
+    fn check_after(&self, has_room: bool) -> Result<(), Refusal> {
         let rest = &self.after[SYSCALL.len()..];
         let mut decoder = Decoder::new(64, rest, DecoderOptions::NONE);
         while decoder.can_decode() {
@@ -171,7 +173,7 @@ impl Surroundings {
                     Err(Refusal::Undecodable)
                 };
             }
-            if reaches_below(&instruction) {
+            if reaches_below(&instruction, has_room) {
                 return Err(Refusal::RedZone);
             }
             match instruction.flow_control() {
@@ -214,13 +216,22 @@ fn function(instructions: &[Instruction]) -> &[Instruction] {
 }
 
 /// Whether an operand lies below the stack pointer, where the ABI lets a function that calls no other
-/// keep 128 bytes (System V ABI, x86-64, section 3.2.2).
-fn reaches_below(instruction: &Instruction) -> bool {
+/// keep 128 bytes (System V ABI, x86-64, section 3.2.2). What lies below the frame pointer does too, unless
+/// the function `has_room`.
+fn reaches_below(instruction: &Instruction, has_room: bool) -> bool {
     let memory = (0..instruction.op_count()).any(|op| instruction.op_kind(op) == OpKind::Memory);
+    let base = instruction.memory_base();
     memory
-        && instruction.memory_base() == Register::RSP
+        && (base == Register::RSP || base == Register::RBP && !has_room)
         && instruction.mnemonic() != Mnemonic::Nop
         && instruction.memory_displacement64().cast_signed() < 0
+}
+
+/// Whether the function moves the stack pointer below what it keeps.
+fn makes_room(instruction: &Instruction) -> bool {
+    instruction.mnemonic() == Mnemonic::Sub
+        && instruction.op_kind(0) == OpKind::Register
+        && instruction.op_register(0) == Register::RSP
 }
 
 /// The number that the instructions before the site load, if they always do.
@@ -337,6 +348,21 @@ mod tests {
             a.ret()
         };
         assert_eq!(check(wrapper, read), Err(Refusal::RedZone));
+        let framed: Part = |a| {
+            a.push(rbp)?;
+            a.mov(rbp, rsp)?;
+            a.lea(rdx, qword_ptr(rbp - 20))?;
+            a.mov(eax, NUMBER as i32)
+        };
+        assert_eq!(check(framed, checks_errno), Err(Refusal::RedZone));
+        let with_room: Part = |a| {
+            a.push(rbp)?;
+            a.mov(rbp, rsp)?;
+            a.sub(rsp, 32)?;
+            a.lea(rdx, qword_ptr(rbp - 20))?;
+            a.mov(eax, NUMBER as i32)
+        };
+        assert_eq!(check(with_room, checks_errno), Ok(Kind::Near));
         // Of the function before, and above.
         let other: Part = |a| {
             a.mov(qword_ptr(rsp - 8), rdi)?;

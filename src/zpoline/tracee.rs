@@ -32,7 +32,7 @@ pub(super) struct Tracee {
     /// Its registers at the call, which it is going to make again.
     registers: user_regs_struct,
     mask: u64,
-    /// SIGSTOP, which came meanwhile.
+    /// SIGSTOP or SIGTRAP, which came meanwhile.
     deferred: Option<Signal>,
 }
 
@@ -78,7 +78,7 @@ pub(super) fn stop(
                 mask,
                 deferred: None,
             };
-            set_signal_mask(pid, mask | ALL_BUT_TRAP)?;
+            set_signal_mask(pid, ALL_BUT_TRAP)?;
             Ok(Some(tracee))
         }
         _ => {
@@ -189,9 +189,18 @@ impl Tracee {
         loop {
             resume(self.pid)?;
             match wait_for_stop(self.pid)? {
-                WaitStatus::Stopped(_, Signal::SIGTRAP) => return ptrace::getregs(self.pid),
-                // Its process is to stop, which it does when it is let go.
-                WaitStatus::Stopped(_, signal) => self.deferred = Some(signal),
+                // Of the kernel's making, and not sent by somebody (sigaction(2), si_code).
+                WaitStatus::Stopped(_, Signal::SIGTRAP)
+                    if ptrace::getsiginfo(self.pid)?.si_code > 0 =>
+                {
+                    return ptrace::getregs(self.pid);
+                }
+                // It is let through when the thread goes on: its process is to stop, or somebody has sent it.
+                WaitStatus::Stopped(_, signal @ (Signal::SIGSTOP | Signal::SIGTRAP)) => {
+                    self.deferred = Some(signal);
+                }
+                // A fault in what it was made to do: another thread has unmapped that, say.
+                WaitStatus::Stopped(..) => return Err(Errno::EFAULT),
                 _ => {}
             }
         }

@@ -5,11 +5,16 @@
 long keeps(int fd, void *address, socklen_t *length);
 /* The same with the address itself there; returns its family. */
 long points(int fd, socklen_t *length);
+/* As keeps, by a frame pointer. */
+long keeps_in_frame(int fd, void *address, socklen_t *length);
 
 __asm__(".text\n.p2align 6\nkeeps:\n"
         "movq $77, -8(%rsp)\nmov $51, %eax\nsyscall\nmov -8(%rsp), %rax\nret\n"
         ".p2align 6\npoints:\n"
-        "mov %rsi, %rdx\nlea -64(%rsp), %rsi\nmov $51, %eax\nsyscall\nmovzwl -64(%rsp), %eax\nret\n");
+        "mov %rsi, %rdx\nlea -64(%rsp), %rsi\nmov $51, %eax\nsyscall\nmovzwl -64(%rsp), %eax\nret\n"
+        ".p2align 6\nkeeps_in_frame:\n"
+        "push %rbp\nmov %rsp, %rbp\nmovq $78, -8(%rbp)\nmov $51, %eax\nsyscall\n"
+        "mov -8(%rbp), %rax\npop %rbp\nret\n");
 
 int main(void) {
     int fd = MUST(socket(AF_INET, SOCK_STREAM, 0));
@@ -17,6 +22,7 @@ int main(void) {
         struct sockaddr_in address;
         socklen_t length = sizeof address;
         printf("kept %ld, ", keeps(fd, &address, &length));
+        printf("kept %ld, ", keeps_in_frame(fd, &address, &length));
         printf("length %u, family %ld\n", length, points(fd, &length));
     }
     return 0;
