@@ -33,7 +33,7 @@ const WINDOW: Duration = Duration::from_millis(50);
 /// Looks that find no processor free, moving average over about 16 of them, in 256ths.
 const ALL: u32 = 256;
 /// How many of them must be for a bulk transfer to be stayed near: program and supervisor work at the same time, and
-/// gain by a processor each. Where it is by idle time, as below, redis loses a tenth.
+/// gain by a processor each. By idle time, as below, 50 clients of redis were 4 % slower.
 const MOST: u32 = 176;
 /// Processors that must be free, on average, for short connections to be left to the kernel: program and supervisor
 /// mostly wait for each other.

@@ -21,7 +21,7 @@ const FIRST_PAUSE: Duration = Duration::from_secs(1);
 const LAST_PAUSE: Duration = Duration::from_secs(16);
 
 /// How long a source address is remembered: connections that follow each other at once need not ask the kernel each
-/// time, and nobody can change a route and try it within that.
+/// time. A route that changes is noticed this much later.
 const REMEMBERED: Duration = Duration::from_millis(100);
 /// As many are.
 const MOST_REMEMBERED: usize = 256;

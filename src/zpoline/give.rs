@@ -137,8 +137,7 @@ impl FastPath {
     /// Maps everything but stubs and sled, and writes what does not change.
     fn map(&self, tracee: &mut Tracee, fd: u64) -> Result<(), Unfit> {
         if let Err(why) = map_pages(tracee, CODE, EXECUTED_BYTES, libc::PROT_EXEC, FIXED) {
-            let closed = tracee.system_call(number::CLOSE.into(), [fd, 0, 0, 0, 0, 0]);
-            tracing::trace!(?closed, "the table is not mapped");
+            close(tracee, fd);
             return Err(why);
         }
         let address = self.map_data(tracee, fd);
@@ -153,8 +152,7 @@ impl FastPath {
     /// Runs the image's own part. Returns where the table is.
     fn map_data(&self, tracee: &mut Tracee, fd: u64) -> Result<u64, Unfit> {
         if let Err(error) = tracee::write(tracee.memory(), CODE, &self.image.bytes) {
-            let closed = tracee.system_call(number::CLOSE.into(), [fd, 0, 0, 0, 0, 0]);
-            tracing::trace!(?closed, "the table is not mapped");
+            close(tracee, fd);
             return Err(Unfit::Memory(error));
         }
         let arguments = [fd, self.table.bytes() as u64, 0, 0, 0];
@@ -313,6 +311,12 @@ fn map_pages(
     tracee
         .system_call(number::MMAP.into(), arguments)
         .map_err(|error| Unfit::Mapping(at, error))
+}
+
+/// Closes the descriptor of the table, which is not mapped.
+fn close(tracee: &mut Tracee, fd: u64) {
+    let closed = tracee.system_call(number::CLOSE.into(), [fd, 0, 0, 0, 0, 0]);
+    tracing::trace!(?closed, "the table is not mapped");
 }
 
 fn unmap(tracee: &mut Tracee, at: u64, bytes: u64) {

@@ -1,7 +1,7 @@
 //! Ten thousand connections open at once.
 
 use crate::common::wait_until;
-use crate::pair::{Pair, Stats};
+use crate::pair::{FEW, Pair, Stats};
 use crate::usage::Usage;
 
 const CONNECTIONS: usize = 10_000;
@@ -56,7 +56,7 @@ fn per_connection(pair: &Pair, count: usize, before: [Usage; 2]) {
         let opened = now.descriptors.saturating_sub(before.descriptors);
         // Or another process is measured than the one that carries them.
         assert!(
-            opened >= count,
+            opened + FEW >= count,
             "side {side} has only {opened} descriptors more"
         );
         let bytes = now.memory.saturating_sub(before.memory) * 1024 / count as u64;

@@ -18,7 +18,7 @@ const DESCRIPTORS: u64 = 12_000;
 
 /// Descriptors that may be more in a supervisor that rests: those of seven threads that were first wanted meanwhile, four
 /// each, a copy of a socket, a file of /proc just being read. What is lost with connections is lost by the hundred.
-const FEW: usize = 32;
+pub(crate) const FEW: usize = 32;
 
 /// A program that obeys lines, and the process that is measured: its supervisor, or itself when it runs plainly.
 pub(crate) struct Program {
