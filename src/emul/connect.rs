@@ -64,10 +64,14 @@ pub(crate) fn connect(
                 return Ok(Outcome::Value(0));
             }
             begin(socket, id, bytes, limits, transport)?;
-            if nonblocking {
-                Err(Errno::EINPROGRESS)
-            } else {
-                Ok(Outcome::Park(Wait::Connect))
+            match &mut socket.state {
+                // Also over loopback, where TCP has shaken hands by then.
+                _ if nonblocking => Err(Errno::EINPROGRESS),
+                State::Connected { announced, .. } => {
+                    *announced = true;
+                    Ok(Outcome::Value(0))
+                }
+                _ => Ok(Outcome::Park(Wait::Connect)),
             }
         }
     }
@@ -86,11 +90,14 @@ fn begin(
         source: source_for(socket, peer),
         timeout: attempt_timeout(socket, limits),
     };
-    let local = transport.connect(id, request)?;
-    socket.local = Some(address::in_family(local, socket.family));
+    let begun = transport.connect(id, request)?;
+    socket.local = Some(address::in_family(begun.local, socket.family));
     socket.has_port = true;
     socket.state = State::Connecting { peer };
     socket.error = None;
+    if begun.established {
+        socket.established(begun.local);
+    }
     Ok(())
 }
 
@@ -209,6 +216,25 @@ mod tests {
             call(&mut socket, false),
             Ok(Outcome::Park(Wait::Connect))
         ));
+    }
+
+    #[test]
+    fn what_is_established_at_once_needs_no_waiting() {
+        let transport = FakeTransport {
+            at_once: true,
+            ..Default::default()
+        };
+        let mut socket = tcp();
+        assert!(matches!(
+            call_on(&mut socket, false, &transport),
+            Ok(Outcome::Value(0))
+        ));
+        assert_eq!(call(&mut socket, false).unwrap_err(), Errno::EISCONN);
+        let mut socket = tcp();
+        let first = call_on(&mut socket, true, &transport);
+        assert_eq!(first.unwrap_err(), Errno::EINPROGRESS);
+        assert!(matches!(call(&mut socket, true), Ok(Outcome::Value(0))));
+        assert_eq!(call(&mut socket, true).unwrap_err(), Errno::EISCONN);
     }
 
     #[test]

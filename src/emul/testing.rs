@@ -10,7 +10,7 @@ use nix::errno::Errno;
 
 use super::{
     socket::{Socket, SocketId},
-    transport::{BindRequest, ConnectRequest, PathInfo, Transport},
+    transport::{Begun, BindRequest, BridgedEnd, ConnectRequest, PathInfo, Transport},
 };
 
 /// A peer for tests.
@@ -33,6 +33,7 @@ pub(crate) struct FakeTransport {
     pub(crate) listening: Mutex<Vec<SocketId>>,
     pub(crate) released: Mutex<Vec<SocketId>>,
     pub(crate) refuse: Option<Errno>,
+    pub(crate) at_once: bool,
 }
 
 impl Transport for FakeTransport {
@@ -54,13 +55,19 @@ impl Transport for FakeTransport {
         self.listening.lock().unwrap().retain(|&other| other != id);
     }
 
-    fn connect(&self, _: SocketId, request: ConnectRequest) -> Result<SocketAddr, Errno> {
+    fn connect(&self, _: SocketId, request: ConnectRequest) -> Result<Begun, Errno> {
         self.connected.lock().unwrap().push(request);
         let local = request
             .source
             .unwrap_or((Ipv4Addr::LOCALHOST, 50_000).into());
-        self.refuse.map_or(Ok(local), Err)
+        let begun = Begun {
+            local,
+            established: self.at_once,
+        };
+        self.refuse.map_or(Ok(begun), Err)
     }
+
+    fn carry(&self, _: SocketId, _: BridgedEnd) {}
 
     fn proceed(&self) {}
 

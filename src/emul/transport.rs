@@ -40,6 +40,15 @@ pub(crate) struct ConnectRequest {
     pub(crate) timeout: Duration,
 }
 
+/// How connecting has begun.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Begun {
+    /// The local address.
+    pub(crate) local: SocketAddr,
+    /// The connection is established already, and [`Transport::carry`] is to be given our end of its pair. There is no event.
+    pub(crate) established: bool,
+}
+
 /// The state of the QUIC path under a connection, for TCP_INFO.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(crate) struct PathInfo {
@@ -84,11 +93,14 @@ pub(crate) trait Transport: Send + Sync {
     /// Takes no further connection for this socket; those accepted live on.
     fn unlisten(&self, id: SocketId);
 
-    /// Prepares to connect, which [`Self::proceed`] begins; the result comes as an event. Returns the local address.
+    /// Prepares to connect, which [`Self::proceed`] begins; the result comes as an event, unless it is known at once.
     ///
     /// # Errors
     /// As connect(2), where no packet need be sent to know: ENETUNREACH, EADDRNOTAVAIL.
-    fn connect(&self, id: SocketId, request: ConnectRequest) -> Result<SocketAddr, Errno>;
+    fn connect(&self, id: SocketId, request: ConnectRequest) -> Result<Begun, Errno>;
+
+    /// Takes our end of the pair of a connection that was established at once.
+    fn carry(&self, id: SocketId, end: BridgedEnd);
 
     /// Begins what was prepared. Apart, so that the caller can let go of its locks: the network's thread may run at once.
     fn proceed(&self);

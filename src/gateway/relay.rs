@@ -153,7 +153,12 @@ impl Relay {
             timeout: CONNECT_TIMEOUT,
         };
         let started = self.network().and_then(|network| {
-            network.connect(id, request)?;
+            let begun = network.connect(id, request)?;
+            if begun.established
+                && let Some(end) = self.connected(id, begun.local)
+            {
+                network.carry(id, end);
+            }
             network.proceed();
             Ok(())
         });

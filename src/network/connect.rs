@@ -1,24 +1,58 @@
 //! Attempts to connect: over QUIC, over TCP, or over whichever answers.
 #![forbid(unsafe_code)]
 
-use std::{net::SocketAddr, pin::Pin, sync::Arc, time::Duration};
+use std::{
+    collections::HashMap,
+    net::SocketAddr,
+    pin::{Pin, pin},
+    sync::Arc,
+    task::{Context, Poll, Waker},
+    time::Duration,
+};
 
 use nix::errno::Errno;
-use quinn::{RecvStream, SendStream};
-use tokio::net::TcpStream;
+use quinn::{RecvStream, SendStream, WriteError};
+use tokio::{net::TcpStream, task::AbortHandle};
 
-use super::{fallback, shared::Shared, tcp};
-use crate::emul::{socket::SocketId, transport::ConnectRequest};
-use crate::quic::{code::Refusal, link::Share, pool::Key, preface::Preface, raw::Wire};
+use super::{fallback, flow::Flow, shared::Shared, tcp};
+use crate::emul::{
+    socket::SocketId,
+    transport::{BridgedEnd, ConnectRequest},
+};
+use crate::quic::{bridge, code::Refusal, link::Share, pool::Key, preface::Preface, raw::Wire};
 
 /// A stream for a connection.
-type Stream = (Share, SendStream, RecvStream);
+pub(super) type Stream = (Share, SendStream, RecvStream);
 
 /// What runs once a connection is established.
 pub(crate) type Bridge = Pin<Box<dyn Future<Output = ()> + Send>>;
 
 /// An attempt to connect, and the bridge that is to run then; none if it came to nothing.
 pub(super) type Attempt = Pin<Box<dyn Future<Output = Option<Bridge>> + Send>>;
+
+/// What runs of connect(2), or is to.
+#[derive(Default)]
+pub(super) struct Attempts {
+    /// What is to start.
+    pub(super) prepared: Vec<Prepared>,
+    /// Attempts that run; without a handle while they are being started.
+    pub(super) running: HashMap<SocketId, Option<AbortHandle>>,
+}
+
+/// What [`Transport::proceed`](crate::emul::transport::Transport::proceed) is to start.
+pub(super) struct Prepared {
+    pub(super) id: SocketId,
+    /// The thread.
+    pub(super) worker: usize,
+    pub(super) work: Work,
+}
+
+/// Boxed, so that it takes no room as long as the connection.
+pub(super) enum Work {
+    Attempt(Attempt),
+    /// A connection that is established, and our end of its pair once that is there.
+    Bridge(Box<Stream>, SocketAddr, Option<BridgedEnd>),
+}
 
 /// What an attempt has come to.
 enum Established {
@@ -104,6 +138,43 @@ fn unanswered(peer: SocketAddr, timeout: Duration, shared: &Shared) -> Refusal {
     }
 }
 
+/// A stream to a peer that is connected and takes another: nothing need be waited for.
+pub(super) fn at_once(key: Key, shared: &Shared) -> Option<Stream> {
+    if shared.settings.wire == Wire::Raw || shared.settings.fall_back {
+        return None;
+    }
+    let share = shared.pool.share_at_once(key)?;
+    let opened = {
+        let opening = pin!(share.connection.open_bi());
+        opening.poll(&mut Context::from_waker(Waker::noop()))
+    };
+    match opened {
+        Poll::Ready(Ok((send, recv))) => Some((share, send, recv)),
+        // The peer's listener has taken none of many, say: connect(2) waits.
+        Poll::Ready(Err(_)) | Poll::Pending => None,
+    }
+}
+
+/// Says whose stream it is, and bridges the connection to its end.
+pub(super) async fn carry(
+    flow: Arc<Flow>,
+    (mut send, recv): (SendStream, RecvStream),
+    source_port: u16,
+    shared: Arc<Shared>,
+) {
+    // A connection that is lost is noticed by the bridge.
+    let _ = introduce(&mut send, source_port).await;
+    shared
+        .carry(flow, |flow| async {
+            bridge::run(flow, send, recv, &*shared.events).await;
+        })
+        .await;
+}
+
+async fn introduce(send: &mut SendStream, source_port: u16) -> Result<(), WriteError> {
+    send.write_all(&Preface { source_port }.encode()).await
+}
+
 /// What carries a connection that is being made.
 pub(super) enum Dialled {
     /// A QUIC connection, and the local address.
@@ -135,10 +206,7 @@ async fn open(dialled: Dialled, shared: &Shared) -> Result<Established, Refusal>
     let opened = share.connection.open_bi().await;
     let (mut send, recv) = opened.map_err(|error| shared.pool.refusal(&error))?;
     if shared.settings.wire == Wire::Quicwrap {
-        let preface = Preface {
-            source_port: local.port(),
-        };
-        let written = send.write_all(&preface.encode()).await;
+        let written = introduce(&mut send, local.port()).await;
         written.map_err(|_| Refusal::from(Errno::ECONNREFUSED))?;
     }
     Ok(Established::Quic((share, send, recv), local))

@@ -22,27 +22,27 @@ mod udp;
 pub(crate) mod workers;
 
 use std::{
-    collections::HashMap,
     net::SocketAddr,
     sync::{Arc, Mutex, MutexGuard, PoisonError, atomic::Ordering},
     time::Duration,
 };
 
 use nix::errno::Errno;
-use tokio::{runtime::Handle, sync::oneshot, task::AbortHandle};
+use tokio::{runtime::Handle, sync::oneshot};
 
 use self::{
     bindings::{Binding, Bindings, Carriers},
+    connect::{Attempts, Prepared, Work},
     fallback::WithoutQuic,
     flow::{Carrier, Flow},
     port::PortOffset,
     shared::Shared,
-    workers::Workers,
+    workers::{Worker, Workers},
 };
 use crate::{
     emul::{
         socket::SocketId,
-        transport::{BindRequest, ConnectRequest, Events, PathInfo, Transport},
+        transport::{Begun, BindRequest, BridgedEnd, ConnectRequest, Events, PathInfo, Transport},
     },
     policy::{self, Rules},
     quic::{
@@ -90,15 +90,6 @@ pub(crate) struct Network {
     bindings: Arc<Mutex<Bindings>>,
     attempts: Arc<Mutex<Attempts>>,
     sources: Mutex<route::Sources>,
-}
-
-/// Attempts to connect.
-#[derive(Default)]
-struct Attempts {
-    /// Those that are to start, and where.
-    prepared: Vec<(SocketId, (Handle, connect::Attempt))>,
-    /// Those that run; without a handle while they are being started.
-    running: HashMap<SocketId, Option<AbortHandle>>,
 }
 
 impl Network {
@@ -258,16 +249,27 @@ impl Network {
         Ok(())
     }
 
-    /// Notes an attempt to connect, which [`Transport::proceed`] starts.
-    fn prepare(
+    /// Notes what [`Transport::proceed`] is to start.
+    fn prepare(&self, id: SocketId, worker: usize, work: Work) {
+        let prepared = Prepared { id, worker, work };
+        self.attempts().prepared.push(prepared);
+    }
+
+    /// Bridges a connection that was established at once.
+    fn start_bridge(
         &self,
         id: SocketId,
-        runtime: &Handle,
-        attempt: impl Future<Output = Option<connect::Bridge>> + Send + 'static,
+        worker: &Worker,
+        (share, send, recv): connect::Stream,
+        source_port: u16,
+        end: BridgedEnd,
     ) {
-        // Boxed, so that its room is not kept as long as the connection.
-        let prepared = (runtime.clone(), Box::pin(attempt) as connect::Attempt);
-        self.attempts().prepared.push((id, prepared));
+        let _runtime = worker.handle.enter();
+        // Here, so that who asks what is undelivered finds it from now on.
+        if let Some(flow) = self.shared.register(id, end, share.into(), worker) {
+            let carried = connect::carry(flow, (send, recv), source_port, self.shared());
+            worker.handle.spawn(carried);
+        }
     }
 
     /// Runs an attempt to connect, and then the bridge that it comes to.
@@ -353,11 +355,11 @@ impl Transport for Network {
         }
     }
 
-    fn connect(&self, id: SocketId, request: ConnectRequest) -> Result<SocketAddr, Errno> {
+    fn connect(&self, id: SocketId, request: ConnectRequest) -> Result<Begun, Errno> {
         let settings = &self.shared.settings;
         if settings.rules.decide(request.peer).carrier == policy::Carrier::Tcp {
-            let runtime = &self.shared.workers.get(id.0 as usize).handle;
-            let _runtime = runtime.enter();
+            let worker = id.0 as usize;
+            let _runtime = self.shared.workers.get(worker).handle.enter();
             let bound = self
                 .bindings()
                 .of(id)
@@ -370,8 +372,11 @@ impl Transport for Network {
             )?;
             let local = attempt.local;
             let attempt = connect::by_tcp(id, request, attempt, self.shared());
-            self.prepare(id, runtime, attempt);
-            return Ok(local);
+            self.prepare(id, worker, Work::Attempt(Box::pin(attempt)));
+            return Ok(Begun {
+                local,
+                established: false,
+            });
         }
         let source = request.source.map(|mut source| {
             source.set_port(0);
@@ -394,22 +399,47 @@ impl Transport for Network {
         if settings.wire == Wire::Quicwrap {
             key = self.shared.pool.choose(key, workers);
         }
-        let runtime = &workers.get(key.worker()).handle;
-        let attempt = connect::by_quic(id, key, local, request.timeout, self.shared());
-        self.prepare(id, runtime, attempt);
-        Ok(local)
+        let work = match connect::at_once(key, &self.shared) {
+            Some(stream) => Work::Bridge(Box::new(stream), local, None),
+            None => {
+                let attempt = connect::by_quic(id, key, local, request.timeout, self.shared());
+                Work::Attempt(Box::pin(attempt))
+            }
+        };
+        let established = matches!(work, Work::Bridge(..));
+        self.prepare(id, key.worker(), work);
+        Ok(Begun { local, established })
+    }
+
+    fn carry(&self, id: SocketId, end: BridgedEnd) {
+        for prepared in &mut self.attempts().prepared {
+            if prepared.id == id
+                && let Work::Bridge(_, _, place) = &mut prepared.work
+            {
+                *place = Some(end);
+                return;
+            }
+        }
     }
 
     fn proceed(&self) {
         let prepared = std::mem::take(&mut self.attempts().prepared);
-        for (id, (runtime, attempt)) in prepared {
-            self.start_attempt(id, &runtime, attempt);
+        for Prepared { id, worker, work } in prepared {
+            let worker = self.shared.workers.get(worker);
+            match work {
+                Work::Attempt(attempt) => self.start_attempt(id, &worker.handle, attempt),
+                Work::Bridge(stream, local, Some(end)) => {
+                    self.start_bridge(id, worker, *stream, local.port(), end);
+                }
+                // The program has no end of its own: connect(2) has failed.
+                Work::Bridge(_, _, None) => {}
+            }
         }
     }
 
     fn abandon(&self, id: SocketId) {
         let mut attempts = self.attempts();
-        attempts.prepared.retain(|(prepared, _)| *prepared != id);
+        attempts.prepared.retain(|prepared| prepared.id != id);
         if let Some(Some(attempt)) = attempts.running.remove(&id) {
             attempt.abort();
         }

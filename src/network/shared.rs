@@ -14,7 +14,7 @@ use super::{
     fallback::WithoutQuic,
     flow::{Carrier, Flow},
     tcp,
-    workers::Workers,
+    workers::{Worker, Workers},
 };
 use crate::{
     emul::{
@@ -89,22 +89,47 @@ impl Shared {
         carrier: Carrier,
         bridge: impl FnOnce(Arc<Flow>) -> B,
     ) {
+        if let Some(flow) = self.register(id, end, carrier, self.workers.current()) {
+            self.carry(flow, bridge).await;
+        }
+    }
+
+    /// Registers a connection that `worker` is to bridge. To be called within its runtime.
+    pub(super) fn register(
+        &self,
+        id: SocketId,
+        end: BridgedEnd,
+        carrier: Carrier,
+        worker: &Worker,
+    ) -> Option<Arc<Flow>> {
         let flow = Flow::new(
             id,
             end,
             carrier,
             self.settings.wire,
             Arc::clone(&self.progress),
-            Arc::clone(&self.workers.current().activity),
+            Arc::clone(&worker.activity),
         );
-        let flow = match flow {
-            Ok(flow) => Arc::new(flow),
+        match flow.map(Arc::new) {
+            Ok(flow) => {
+                self.flows().insert(id, Arc::clone(&flow));
+                Some(flow)
+            }
             Err(error) => {
                 tracing::error!(%error, "cannot watch a connection, which is dropped");
-                return self.events.closed(id);
+                self.events.closed(id);
+                None
             }
-        };
-        self.flows().insert(id, Arc::clone(&flow));
+        }
+    }
+
+    /// Bridges a registered connection to its end.
+    pub(super) async fn carry<B: Future<Output = ()>>(
+        &self,
+        flow: Arc<Flow>,
+        bridge: impl FnOnce(Arc<Flow>) -> B,
+    ) {
+        let id = flow.id;
         bridge(flow).await;
         self.flows().remove(&id);
         self.progress.notify_waiters();

@@ -132,6 +132,15 @@ impl Pool {
         }
     }
 
+    /// The same without waiting: none if there is no link to the peer yet.
+    pub(crate) fn share_at_once(&self, key: Key) -> Option<Share> {
+        let slots = self.slots.lock().unwrap_or_else(PoisonError::into_inner);
+        match &*slots.get(&key)?.borrow() {
+            Some(Ok(link)) => link.share(),
+            _ => None,
+        }
+    }
+
     /// What the link in this place is dialled to; begins to dial if nobody has.
     fn dialled(self: &Arc<Self>, key: Key) -> watch::Receiver<Option<Result<Arc<Link>, Refusal>>> {
         let mut slots = self.slots.lock().unwrap_or_else(PoisonError::into_inner);

@@ -204,7 +204,8 @@ fn connect(supervisor: &Supervisor, call: &Call<'_>) -> Answer {
         let entry = table.get(id).ok_or(Errno::EBADF)?;
         let (limits, transport) = (&supervisor.limits, supervisor.transport());
         let socket = &mut entry.socket;
-        let again = matches!(socket.state, State::Connecting { .. });
+        let before = socket.state;
+        let again = matches!(before, State::Connecting { .. });
         if socket.state == State::Failed {
             // What read(2) or write(2) has told is not told again.
             let pairs = pair::take_error(end.as_fd());
@@ -213,9 +214,14 @@ fn connect(supervisor: &Supervisor, call: &Call<'_>) -> Answer {
             }
         }
         let answer = emul::connect::connect(socket, id, &peer, nonblocking, limits, transport);
-        if answer.as_ref().err() == Some(&Errno::EINPROGRESS)
-            && let Err(error) = supervisor.join(table, id, end.as_fd())
-        {
+        let joined = match (before, socket.state) {
+            (State::Idle, State::Connected { .. }) => supervisor.carry(table, id, end.as_fd()),
+            _ if answer.as_ref().err() == Some(&Errno::EINPROGRESS) => {
+                supervisor.join(table, id, end.as_fd())
+            }
+            _ => Ok(()),
+        };
+        if let Err(error) = joined {
             give_up(supervisor, table, id);
             return Err(error);
         }

@@ -49,7 +49,7 @@ use crate::{
     emul::{
         options::Limits,
         socket::{Socket, SocketId, State},
-        transport::Transport,
+        transport::{BridgedEnd, Seal, Transport},
     },
     sys::seccomp::Listener,
     zpoline::{FastPath, Sockets},
@@ -185,6 +185,19 @@ impl Supervisor {
         }
         self.watch(id, ours.as_fd())?;
         table.set_end(id, End::Ours(ours));
+        Ok(())
+    }
+
+    /// Gives a socket whose connection was established at once an end of ours, which is the network's.
+    ///
+    /// # Errors
+    /// As [`Self::join`].
+    fn carry(&self, table: &mut Table, id: SocketId, program: BorrowedFd<'_>) -> Result<(), Errno> {
+        let fd = table.meeting.join(program)?;
+        pair::show_connected(Some(program), fd.as_fd(), 0);
+        let seal = Arc::<Seal>::default();
+        table.set_end(id, End::Bridged(Arc::clone(&seal)));
+        self.transport().carry(id, BridgedEnd { fd, seal });
         Ok(())
     }
 
