@@ -69,6 +69,13 @@ const ACTIONS: &[(i64, u8)] = &[
     (libc::SYS_clone3, action::TRAMPOLINE),
 ];
 
+/// The calls that trap elsewhere, and that the fast path makes itself.
+pub(crate) fn made_by_the_fast_path() -> impl Iterator<Item = u32> {
+    let makes = |action: u8| action != action::ASK && action != action::TRAMPOLINE;
+    let own = ACTIONS.iter().filter(move |(_, action)| makes(*action));
+    own.map(|(number, _)| *number as u32)
+}
+
 /// Threads and verdicts that are remembered, at most.
 const REMEMBERED: usize = 4096;
 
