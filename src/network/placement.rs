@@ -33,7 +33,7 @@ const WINDOW: Duration = Duration::from_millis(50);
 /// Looks that find no processor free, moving average over about 16 of them, in 256ths.
 const ALL: u32 = 256;
 /// How many of them must be for a bulk transfer to be stayed near: program and supervisor work at the same time, and
-/// gain by a processor each. By idle time, as below, 50 clients of redis were 4 % slower.
+/// gain by a processor each.
 const MOST: u32 = 176;
 /// Processors that must be free, on average, for short connections to be left to the kernel: program and supervisor
 /// mostly wait for each other.
@@ -47,7 +47,7 @@ pub(super) async fn stay_near(activity: Arc<Activity>, events: Arc<dyn Events>) 
         return;
     };
     loop {
-        let mut leader = activity.bulk().await;
+        let mut leader = activity.much().await;
         let mut quiet = 0;
         while quiet < QUIET {
             let near = interval(events.as_ref(), leader).await;
@@ -55,15 +55,16 @@ pub(super) async fn stay_near(activity: Arc<Activity>, events: Arc<dyn Events>) 
             placement.look(near);
             tokio::select! {
                 biased;
-                most = activity.bulk() => leader = most,
+                most = activity.much() => leader = most,
                 () = std::future::ready(()) => {}
             }
         }
     }
 }
 
-/// Lets an interval pass, and says what to stay near by what went on in it. `leader` is the connection that moves most.
-async fn interval(events: &dyn Events, leader: SocketId) -> Option<Near> {
+/// Lets an interval pass, and says what to stay near by what went on in it. `leader` is the connection that moves most in
+/// a bulk transfer.
+async fn interval(events: &dyn Events, leader: Option<SocketId>) -> Option<Near> {
     let (begin, time_before, before) = (Instant::now(), processor_time(), events.callers());
     tokio::time::sleep(INTERVAL).await;
     let calls_before = before.map_or(0, |before| before.calls);
@@ -75,9 +76,8 @@ async fn interval(events: &dyn Events, leader: SocketId) -> Option<Near> {
         });
     }
     let busy = processor_time().saturating_sub(time_before);
-    let program = events
-        .holder(leader)
-        .filter(|_| 2 * busy > begin.elapsed())?;
+    let leader = leader.filter(|_| 2 * busy > begin.elapsed())?;
+    let program = events.holder(leader)?;
     Some(Near {
         program,
         answerer: None,
