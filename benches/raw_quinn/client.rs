@@ -1,4 +1,4 @@
-//! The client: opens the streams, and adds up what arrived at either end.
+//! The client: opens the streams, and adds up what arrived at either end; or measures round trips.
 #![forbid(unsafe_code)]
 
 use std::{
@@ -9,7 +9,7 @@ use std::{
 };
 
 use quicwrap::bench;
-use quinn::{ClientConfig, Connection, crypto::rustls::QuicClientConfig};
+use quinn::{ClientConfig, Connection, Endpoint, crypto::rustls::QuicClientConfig};
 use rustls::{RootCertStore, pki_types::CertificateDer};
 use tokio::task::JoinSet;
 
@@ -18,40 +18,78 @@ use crate::{
     order::{Arrived, Limit, empty, fill},
 };
 
+/// What a round trip carries: as much as PING of redis.
+const PING: &[u8] = b"PING\r\n";
+/// Round trips that do not count.
+const WARM_UP: usize = 500;
+
+/// Moves bytes, and prints how many arrived and in how many seconds.
 pub(crate) async fn run(peer: SocketAddr, certificate: &Path, amount: &Amount) -> Outcome<()> {
-    let any = match peer {
-        SocketAddr::V4(_) => IpAddr::V4(Ipv4Addr::UNSPECIFIED),
-        SocketAddr::V6(_) => IpAddr::V6(Ipv6Addr::UNSPECIFIED),
-    };
-    let endpoint = bench::endpoint(UdpSocket::bind((any, 0))?, None)?;
-    let connection = endpoint
-        .connect_with(config(certificate, peer)?, peer, NAME)?
-        .await?;
+    let (endpoint, connection) = connect(peer, certificate).await?;
     let limit = match amount.bytes {
         Some(bytes) => Limit::Bytes(bytes),
         None => Limit::After(Duration::try_from_secs_f64(amount.seconds)?),
     };
-    let directions: &[bool] = match (amount.reverse, amount.both) {
-        (_, true) => &[false, true],
-        (reverse, _) => &[reverse],
+    let orders: &[Order] = match (amount.reverse, amount.both) {
+        (_, true) => &[Order::Take(limit), Order::Send(limit)],
+        (true, _) => &[Order::Send(limit)],
+        _ => &[Order::Take(limit)],
     };
     let (mut bytes, mut seconds) = (0, 0.0_f64);
-    let mut sets: Vec<_> = directions
+    let mut sets: Vec<_> = orders
         .iter()
-        .map(|&reverse| start(&connection, Order { reverse, limit }, amount.streams))
+        .map(|&order| start(&connection, order, amount.streams))
         .collect();
     for set in &mut sets {
         let arrived = all(set).await?;
         bytes += arrived.bytes;
         seconds = seconds.max((arrived.last - arrived.first).as_secs_f64());
     }
-    connection.close(0_u8.into(), b"");
-    endpoint.wait_idle().await;
+    end(&endpoint, &connection).await;
     println!(
         "{}",
         serde_json::json!({"bytes": bytes, "seconds": seconds})
     );
     Ok(())
+}
+
+/// Makes round trips on one stream, one after another, and prints their median in microseconds.
+pub(crate) async fn ping(peer: SocketAddr, certificate: &Path, count: usize) -> Outcome<()> {
+    let (endpoint, connection) = connect(peer, certificate).await?;
+    let (mut send, mut recv) = connection.open_bi().await?;
+    send.write_all(&Order::Echo.encode()).await?;
+    let mut times = Vec::with_capacity(count);
+    for _ in 0..WARM_UP + count {
+        let begin = Instant::now();
+        send.write_all(PING).await?;
+        recv.read_exact(&mut [0; PING.len()]).await?;
+        times.push(begin.elapsed());
+    }
+    end(&endpoint, &connection).await;
+    let times = &mut times[WARM_UP..];
+    times.sort_unstable();
+    let median = times.get(count / 2).ok_or("no round trip was asked for")?;
+    println!(
+        "{}",
+        serde_json::json!({"microseconds": median.as_secs_f64() * 1e6})
+    );
+    Ok(())
+}
+
+async fn connect(peer: SocketAddr, certificate: &Path) -> Outcome<(Endpoint, Connection)> {
+    let any = match peer {
+        SocketAddr::V4(_) => IpAddr::V4(Ipv4Addr::UNSPECIFIED),
+        SocketAddr::V6(_) => IpAddr::V6(Ipv6Addr::UNSPECIFIED),
+    };
+    let endpoint = bench::endpoint(UdpSocket::bind((any, 0))?, None)?;
+    let connecting = endpoint.connect_with(config(certificate, peer)?, peer, NAME)?;
+    let connection = connecting.await?;
+    Ok((endpoint, connection))
+}
+
+async fn end(endpoint: &Endpoint, connection: &Connection) {
+    connection.close(0_u8.into(), b"");
+    endpoint.wait_idle().await;
 }
 
 /// Streams of one direction.
@@ -95,10 +133,10 @@ fn config(certificate: &Path, peer: SocketAddr) -> Outcome<ClientConfig> {
 async fn exchange(connection: &Connection, order: Order, begin: Instant) -> Outcome<Arrived> {
     let (mut send, mut recv) = connection.open_bi().await?;
     send.write_all(&order.encode()).await?;
-    if order.reverse {
-        return empty(&mut recv, begin).await;
+    match order {
+        Order::Take(limit) => fill(&mut send, limit, begin).await?,
+        Order::Send(_) | Order::Echo => return empty(&mut recv, begin).await,
     }
-    fill(&mut send, order.limit, begin).await?;
     let mut report = [0; Arrived::LENGTH];
     recv.read_exact(&mut report).await?;
     Ok(Arrived::decode(report))

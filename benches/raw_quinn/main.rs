@@ -3,8 +3,10 @@
 //!
 //!     raw_quinn server ADDRESS CERTIFICATE          serves until it is ended; writes its certificate first
 //!     raw_quinn client ADDRESS CERTIFICATE [--streams N] [--seconds S | --bytes N] [--reverse | --both]
+//!     raw_quinn ping ADDRESS CERTIFICATE COUNT      makes round trips of a few bytes, one after another
 //!
-//! The client prints a JSON object: what arrived, counted where it arrived, and in how many seconds.
+//! The client prints a JSON object: what arrived, counted where it arrived, and in how many seconds. ping prints the
+//! median of its round trips.
 #![forbid(unsafe_code)]
 
 mod client;
@@ -37,6 +39,12 @@ enum Command {
         certificate: std::path::PathBuf,
         #[command(flatten)]
         amount: Amount,
+    },
+    /// Makes round trips of a few bytes, one after another, and prints their median.
+    Ping {
+        address: SocketAddr,
+        certificate: std::path::PathBuf,
+        count: usize,
     },
 }
 
@@ -76,6 +84,11 @@ fn run() -> Outcome<()> {
                 certificate,
                 amount,
             } => client::run(address, &certificate, &amount).await,
+            Command::Ping {
+                address,
+                certificate,
+                count,
+            } => client::ping(address, &certificate, count).await,
         }
     })
 }

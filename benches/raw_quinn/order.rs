@@ -10,11 +10,13 @@ use crate::{Outcome, PIECE};
 
 /// What the client asks for on one stream.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Order {
-    /// The server sends, else the client.
-    pub(crate) reverse: bool,
-    /// When to stop.
-    pub(crate) limit: Limit,
+pub(crate) enum Order {
+    /// The client sends.
+    Take(Limit),
+    /// The server sends.
+    Send(Limit),
+    /// The server sends back what comes.
+    Echo,
 }
 
 /// When a sender stops.
@@ -29,26 +31,32 @@ impl Order {
     pub(crate) const LENGTH: usize = 10;
 
     pub(crate) fn encode(self) -> [u8; Self::LENGTH] {
-        let (kind, amount) = match self.limit {
+        let (what, limit) = match self {
+            Self::Take(limit) => (0, limit),
+            Self::Send(limit) => (1, limit),
+            Self::Echo => (2, Limit::Bytes(0)),
+        };
+        let (kind, amount) = match limit {
             Limit::After(time) => (0, u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)),
             Limit::Bytes(count) => (1, count),
         };
         let mut order = [0; Self::LENGTH];
-        order[0] = self.reverse.into();
-        order[1] = kind;
+        (order[0], order[1]) = (what, kind);
         order[2..].copy_from_slice(&amount.to_be_bytes());
         order
     }
 
     pub(crate) fn decode(order: [u8; Self::LENGTH]) -> Self {
-        let [reverse, kind, amount @ ..] = order;
+        let [what, kind, amount @ ..] = order;
         let amount = u64::from_be_bytes(amount);
-        Self {
-            reverse: reverse != 0,
-            limit: match kind {
-                0 => Limit::After(Duration::from_nanos(amount)),
-                _ => Limit::Bytes(amount),
-            },
+        let limit = match kind {
+            0 => Limit::After(Duration::from_nanos(amount)),
+            _ => Limit::Bytes(amount),
+        };
+        match what {
+            0 => Self::Take(limit),
+            1 => Self::Send(limit),
+            _ => Self::Echo,
         }
     }
 }
@@ -138,4 +146,13 @@ pub(crate) async fn empty(stream: &mut RecvStream, begin: Instant) -> Outcome<Ar
     }
     let last = begin.elapsed();
     Ok(Arrived { bytes, first, last })
+}
+
+/// Sends back what comes, until it ends.
+pub(crate) async fn echo(send: &mut SendStream, recv: &mut RecvStream) -> Outcome<()> {
+    while let Some(piece) = recv.read_chunk(PIECE, true).await? {
+        send.write_chunk(piece.bytes).await?;
+    }
+    send.finish()?;
+    Ok(())
 }

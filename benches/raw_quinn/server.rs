@@ -14,7 +14,7 @@ use rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
 
 use crate::{
     NAME, Order, Outcome,
-    order::{empty, fill},
+    order::{echo, empty, fill},
 };
 
 pub(crate) async fn run(address: SocketAddr, certificate: &Path) -> Outcome<()> {
@@ -62,12 +62,14 @@ async fn serve(incoming: Incoming, mut config: ServerConfig) -> Outcome<()> {
 async fn carry_out(mut send: SendStream, mut recv: RecvStream, begin: Instant) -> Outcome<()> {
     let mut order = [0; Order::LENGTH];
     recv.read_exact(&mut order).await?;
-    let order = Order::decode(order);
-    if order.reverse {
-        return fill(&mut send, order.limit, begin).await;
+    match Order::decode(order) {
+        Order::Take(_) => {
+            let arrived = empty(&mut recv, begin).await?;
+            send.write_all(&arrived.encode()).await?;
+            send.finish()?;
+            Ok(())
+        }
+        Order::Send(limit) => fill(&mut send, limit, begin).await,
+        Order::Echo => echo(&mut send, &mut recv).await,
     }
-    let arrived = empty(&mut recv, begin).await?;
-    send.write_all(&arrived.encode()).await?;
-    send.finish()?;
-    Ok(())
 }

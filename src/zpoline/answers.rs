@@ -10,12 +10,14 @@ use iced_x86::{
 };
 
 use super::{
-    image::{Labels, frame, get_socket_option, number},
+    image::{Labels, frame, get_socket_option},
     layout::{action, entry, slot},
 };
 
 /// Bytes of a sockaddr_in, which are also those of a struct timeval.
 const V4_BYTES: i32 = 16;
+/// SO_MEMINFO (asm-generic/socket.h): nine numbers about the socket's memory.
+const SO_MEMINFO: i32 = 55;
 /// Bytes of a sockaddr_in6.
 const V6_BYTES: i32 = 28;
 
@@ -106,56 +108,45 @@ fn name_v4(
     succeed(a, labels)
 }
 
-/// The same for a larger address, whose length is read first: SO_TYPE cannot be set, but the kernel
-/// sees whether its value can be read. Both ends of the address are checked.
+/// Stack for a value of SO_MEMINFO, 36 bytes.
+pub(super) const MEMORY_INFORMATION: i32 = 40;
+
+/// The same for a larger address. SO_MEMINFO is larger than that: asked for on the stack, with the program's length,
+/// it leaves what is less than the address as it was, and the kernel sees whether that can be read and written.
+/// Asked for in place of the address, and cut to it, it shows whether that can be.
 fn name_v6(
     a: &mut CodeAssembler,
     labels: &Labels,
     bytes_at: u64,
     address_at: u64,
 ) -> Result<(), IcedError> {
-    let mut undo = a.create_label();
-    a.mov(r10, qword_ptr(rsp + frame::RDX))?;
-    a.mov(r8d, 4)?;
-    a.mov(esi, libc::SOL_SOCKET)?;
-    a.mov(edx, libc::SO_TYPE)?;
-    a.mov(eax, number::SETSOCKOPT)?;
-    a.syscall()?;
-    a.cmp(eax, -libc::ENOPROTOOPT)?;
-    a.jne(labels.ask)?;
-    a.mov(ecx, dword_ptr(r10))?;
-    a.cmp(ecx, V6_BYTES)?;
-    a.jl(labels.ask)?;
-    a.mov(dword_ptr(rsp + frame::SPARE), ecx)?;
-    a.mov(r8, r10)?;
-    a.mov(r10, qword_ptr(rsp + frame::RSI))?;
-    get_socket_option(a, libc::SO_RCVTIMEO)?;
+    a.lea(rsp, qword_ptr(rsp - MEMORY_INFORMATION))?;
+    a.mov(r10, rsp)?;
+    a.mov(r8, qword_ptr(rsp + MEMORY_INFORMATION + frame::RDX))?;
+    get_socket_option(a, SO_MEMINFO)?;
+    a.lea(rsp, qword_ptr(rsp + MEMORY_INFORMATION))?;
     a.jnz(labels.ask)?;
-    a.lea(r10, qword_ptr(r10 + (V6_BYTES - V4_BYTES)))?;
-    a.mov(dword_ptr(rsp + frame::WHAT), V4_BYTES)?;
-    a.lea(r8, qword_ptr(rsp + frame::WHAT))?;
-    get_socket_option(a, libc::SO_RCVTIMEO)?;
-    a.jnz(undo)?;
-    a.mov(r11, qword_ptr(rsp + frame::ENTRY))?;
+    a.cmp(dword_ptr(r8), V6_BYTES)?;
+    a.jl(labels.ask)?;
     a.mov(r10, qword_ptr(rsp + frame::RSI))?;
-    begin(a, undo)?;
+    a.lea(r8, qword_ptr(rsp + frame::SPARE))?;
+    a.mov(dword_ptr(r8), V6_BYTES)?;
+    get_socket_option(a, SO_MEMINFO)?;
+    a.jnz(labels.ask)?;
+    a.mov(r11, qword_ptr(rsp + frame::ENTRY))?;
+    begin(a, labels.ask)?;
     a.cmp(dword_ptr(r11 + bytes_at), V6_BYTES)?;
-    a.jne(undo)?;
+    a.jne(labels.ask)?;
     for offset in [0, 8, 16] {
         a.mov(rcx, qword_ptr(r11 + address_at + offset))?;
         a.mov(qword_ptr(r10 + offset), rcx)?;
     }
     a.mov(ecx, dword_ptr(r11 + address_at + 24))?;
     a.mov(dword_ptr(r10 + 24), ecx)?;
-    end(a, undo)?;
+    end(a, labels.ask)?;
     a.mov(r8, qword_ptr(rsp + frame::RDX))?;
     a.mov(dword_ptr(r8), V6_BYTES)?;
-    succeed(a, labels)?;
-    a.set_label(&mut undo)?;
-    a.mov(ecx, dword_ptr(rsp + frame::SPARE))?;
-    a.mov(r8, qword_ptr(rsp + frame::RDX))?;
-    a.mov(dword_ptr(r8), ecx)?;
-    a.jmp(labels.ask)
+    succeed(a, labels)
 }
 
 /// getsockopt(2): %r10 is where the value goes, %r8 where its length is. The slot is in %cl.
