@@ -504,7 +504,7 @@ fn option_bytes(option: emul::options::Name) -> usize {
 /// A filter of the program's own may not know the calls that the fast path makes in its name.
 fn own_filter(supervisor: &Supervisor, call: &Call<'_>) -> Answer {
     if let Some(fast_path) = &supervisor.fast_path {
-        fast_path.turn_off(call.tid());
+        fast_path.turn_off(&supervisor.listener, &call.trapped);
     }
     Ok(Outcome::Native("the program's own filter"))
 }

@@ -13,7 +13,7 @@ use super::calls::{CALLS, INTERFACE_REQUESTS};
 use crate::{
     emul::setsockopt::{RARELY_SET, SOCKET_LEVEL},
     policy::{Sockets, Triple},
-    zpoline::layout,
+    zpoline::{self, layout},
 };
 
 /// Opcodes of linux/bpf_common.h.
@@ -24,6 +24,8 @@ mod op {
     pub(super) const JUMP_EQUAL: u16 = 0x15;
     /// Jump if greater or equal.
     pub(super) const JUMP_GREATER_EQUAL: u16 = 0x35;
+    /// Jump.
+    pub(super) const JUMP: u16 = 0x05;
     /// And with a constant.
     pub(super) const AND: u16 = 0x54;
     /// Return a constant.
@@ -83,14 +85,32 @@ pub(crate) fn program(
     let filter = SeccompFilter::new(rules, SeccompAction::Allow, STAND_IN, TargetArch::x86_64)
         .map_err(seccompiler::Error::Backend)?;
     let native = BpfProgram::try_from(filter).map_err(seccompiler::Error::Backend)?;
+    let verdict = if fast_path {
+        notify_unless_fast_path()
+    } else {
+        vec![statement(op::RETURN, libc::SECCOMP_RET_USER_NOTIF)]
+    };
+    Ok(prologue(fast_path)
+        .into_iter()
+        .chain(with_verdict(native, &verdict))
+        .collect())
+}
+
+/// Puts `verdict` in place of the stand-in, at the end: only calls that may trap come to it.
+fn with_verdict(native: BpfProgram, verdict: &[sock_filter]) -> BpfProgram {
     let stand_in = u32::from(STAND_IN);
-    let notify = native.into_iter().map(|mut instruction| {
-        if instruction.code == op::RETURN && instruction.k == stand_in {
-            instruction.k = libc::SECCOMP_RET_USER_NOTIF;
-        }
-        instruction
-    });
-    Ok(prologue(fast_path).into_iter().chain(notify).collect())
+    let end = native.len();
+    let replace = |(at, instruction): (usize, sock_filter)| match instruction {
+        sock_filter {
+            code: op::RETURN,
+            k,
+            ..
+        } if k == stand_in => statement(op::JUMP, (end - at - 1) as u32),
+        other => other,
+    };
+    let mut program: BpfProgram = native.into_iter().enumerate().map(replace).collect();
+    program.extend_from_slice(verdict);
+    program
 }
 
 /// What comes before: other ABIs and io_uring, which would reach sockets past the filter, are told
@@ -103,9 +123,6 @@ fn prologue(fast_path: bool) -> Vec<sock_filter> {
         jump(op::JUMP_EQUAL, AUDIT_ARCH_X86_64, i386.len() as u8, 0),
     ];
     program.extend(i386);
-    if fast_path {
-        program.extend(permit_fast_path());
-    }
     program.push(statement(op::LOAD, NUMBER_OFFSET));
     program.push(jump(
         op::JUMP_GREATER_EQUAL,
@@ -116,11 +133,35 @@ fn prologue(fast_path: bool) -> Vec<sock_filter> {
     program.extend(x32);
     program.push(jump(op::JUMP_EQUAL, libc::SYS_io_uring_setup as u32, 0, 1));
     program.push(statement(op::RETURN, no_system_call()));
+    if fast_path {
+        // The one that it makes for each call: it need not pass all the rules about options.
+        let permit = permit_by_place();
+        let skip = permit.len() as u8;
+        program.push(jump(op::JUMP_EQUAL, libc::SYS_getsockopt as u32, 0, skip));
+        program.extend(permit);
+    }
     program
 }
 
-/// The fast path's own calls, by where they are made from.
-fn permit_fast_path() -> [sock_filter; 6] {
+/// The verdict on a call that traps: the fast path's own pass, by where they are made from. Its place is
+/// looked at last: the kernel knows of each number whether the filter always permits it, without running that, and a
+/// look at anything but the number would end that for all calls of the program.
+fn notify_unless_fast_path() -> Vec<sock_filter> {
+    let notify = statement(op::RETURN, libc::SECCOMP_RET_USER_NOTIF);
+    let numbers: Vec<u32> = zpoline::made_by_the_fast_path().collect();
+    let mut verdict = vec![statement(op::LOAD, NUMBER_OFFSET)];
+    for (left, number) in (1..=numbers.len()).rev().zip(numbers) {
+        // Past the numbers that are left, and what is said of all others.
+        verdict.push(jump(op::JUMP_EQUAL, number, left as u8, 0));
+    }
+    verdict.push(notify.clone());
+    verdict.extend(permit_by_place());
+    verdict.push(notify);
+    verdict
+}
+
+/// Permits what is made from the page of the fast path; goes on behind otherwise.
+fn permit_by_place() -> [sock_filter; 6] {
     [
         statement(op::LOAD, INSTRUCTION_POINTER_UPPER_OFFSET),
         jump(op::JUMP_EQUAL, (layout::CODE >> 32) as u32, 0, 4),
@@ -247,7 +288,20 @@ mod tests {
         )
     }
 
+    /// What the filter says, and what that has taken.
+    struct Run {
+        verdict: u32,
+        instructions: usize,
+        /// At more than the number and the architecture.
+        looked: bool,
+    }
+
     fn run(program: &[sock_filter], arch: u32, number: u32, at: u64, args: [u64; 6]) -> u32 {
+        follow(program, arch, number, at, args).verdict
+    }
+
+    fn follow(program: &[sock_filter], arch: u32, number: u32, at: u64, args: [u64; 6]) -> Run {
+        let (mut looked, mut instructions) = (false, 0);
         let mut data = [0u8; 64];
         data[0..4].copy_from_slice(&number.to_le_bytes());
         data[4..8].copy_from_slice(&arch.to_le_bytes());
@@ -259,6 +313,7 @@ mod tests {
         loop {
             let instruction = &program[at];
             at += 1;
+            instructions += 1;
             let branch = |taken: bool| {
                 if taken {
                     instruction.jt
@@ -268,15 +323,22 @@ mod tests {
             };
             match instruction.code {
                 op::LOAD => {
+                    looked |= instruction.k > ARCH_OFFSET;
                     let word = &data[instruction.k as usize..][..4];
                     accumulator = u32::from_le_bytes(word.try_into().unwrap());
                 }
                 op::AND => accumulator &= instruction.k,
-                op::RETURN => return instruction.k,
+                op::RETURN => {
+                    return Run {
+                        verdict: instruction.k,
+                        instructions,
+                        looked,
+                    };
+                }
                 op::JUMP_EQUAL => at += usize::from(branch(accumulator == instruction.k)),
                 op::JUMP_GREATER_EQUAL => at += usize::from(branch(accumulator >= instruction.k)),
                 0x25 => at += usize::from(branch(accumulator > instruction.k)),
-                0x05 => at += instruction.k as usize,
+                op::JUMP => at += instruction.k as usize,
                 other => panic!("instruction {other:#x} is unknown to this test"),
             }
         }
@@ -379,6 +441,41 @@ mod tests {
             assert_eq!(decide_at(at, call, [3, 0, 0, 0, 0, 0]), NOTIFY, "{at:#x}");
         }
         assert_eq!(native(call, [3, 0, 0, 0, 0, 0]), NOTIFY);
+        // It makes no sockets, and nothing else that traps.
+        let tcp = [2, 1, 0, 0, 0, 0];
+        assert_eq!(decide_at(layout::CODE + 2, libc::SYS_socket, tcp), NOTIFY);
+        let fast_open = [3, 0, 0, libc::MSG_FASTOPEN as u64, 0, 0];
+        let sent = decide_at(layout::CODE + 2, libc::SYS_sendto, fast_open);
+        assert_eq!(sent, NOTIFY);
+    }
+
+    /// What the kernel's short cut for calls that always pass asks for (`seccomp_is_const_allow`).
+    #[test]
+    fn calls_that_never_trap_are_known_by_their_number() {
+        let programs = [false, true].map(|fast| program(&Sockets::default(), fast).unwrap());
+        let traps = |number: u32| CALLS.iter().any(|call| call.number == i64::from(number));
+        for number in (0..600).filter(|number| !traps(*number)) {
+            for program in &programs {
+                let at = layout::CODE + 2;
+                let run = follow(program, AUDIT_ARCH_X86_64, number, at, [0; 6]);
+                assert!(!run.looked, "{number}");
+                assert_ne!(run.verdict, NOTIFY, "{number}");
+            }
+        }
+    }
+
+    #[test]
+    fn what_does_not_trap_is_as_cheap_with_the_fast_path() {
+        let instructions = [false, true].map(|fast| {
+            let program = program(&Sockets::default(), fast).unwrap();
+            let number = libc::SYS_sendto as u32;
+            let plain = [3, 0, 0, 0x4000, 0, 0];
+            let run = follow(&program, AUDIT_ARCH_X86_64, number, 0x40_1000, plain);
+            assert_eq!(run.verdict, ALLOW);
+            run.instructions
+        });
+        // A look for getsockopt.
+        assert_eq!(instructions[0] + 1, instructions[1]);
     }
 
     #[test]

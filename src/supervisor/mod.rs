@@ -59,13 +59,13 @@ pub(crate) use notify::{Front, Hooks, TargetStatus};
 
 /// The state that both threads share.
 pub(crate) struct Supervisor {
-    listener: Listener,
+    listener: Arc<Listener>,
     tasks: Tasks,
     limits: Limits,
     transport: OnceLock<Arc<dyn Transport>>,
     table: Mutex<Table>,
     /// With `--mode zpoline`.
-    fast_path: Option<FastPath>,
+    fast_path: Option<Arc<FastPath>>,
     epoll: Epoll,
     closes: Closes,
     /// Written when the network says that all is delivered.
@@ -114,12 +114,12 @@ impl Supervisor {
     ) -> nix::Result<Arc<Self>> {
         let (fast_path, shared) = fast_path.unzip();
         Ok(Arc::new(Self {
-            listener,
+            listener: Arc::new(listener),
             tasks: Tasks::default(),
             limits,
             transport: OnceLock::new(),
             table: Mutex::new(Table::sharing(shared)),
-            fast_path,
+            fast_path: fast_path.map(Arc::new),
             epoll: Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC)?,
             closes: Closes::default(),
             drained: EventFd::from_flags(EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK)?,

@@ -15,13 +15,15 @@ use nix::{
         epoll::{EpollEvent, EpollFlags, EpollTimeout},
         signal::{SigSet, Signal, kill},
         signalfd::{SfdFlags, SignalFd},
-        wait::{WaitPidFlag, WaitStatus, waitpid},
     },
     unistd::{Pid, gettid},
 };
 
 use super::Supervisor;
-use crate::emul::socket::SocketId;
+use crate::{
+    emul::socket::SocketId,
+    sys::wait::{Change, Patience, next_change},
+};
 
 /// Tags of the loop's own descriptors. Socket ids are SO_COOKIEs, which the kernel counts up from 1.
 pub(super) mod tag {
@@ -30,6 +32,7 @@ pub(super) mod tag {
     pub(in crate::supervisor) const FRONT: u64 = u64::MAX - 2;
     pub(in crate::supervisor) const DRAINED: u64 = u64::MAX - 3;
     pub(in crate::supervisor) const CLOSES: u64 = u64::MAX - 4;
+    pub(in crate::supervisor) const FAST_PATH: u64 = u64::MAX - 5;
 }
 
 /// Events fetched at a time.
@@ -126,6 +129,9 @@ impl Supervisor {
         self.epoll.add(&self.listener, readable(tag::LISTENER))?;
         self.epoll.add(&children, readable(tag::CHILDREN))?;
         self.epoll.add(&self.drained, readable(tag::DRAINED))?;
+        if let Some(fast_path) = &self.fast_path {
+            self.epoll.add(fast_path.done(), readable(tag::FAST_PATH))?;
+        }
         if let Some(channel) = &front.channel {
             self.epoll
                 .add(channel, EpollEvent::new(EpollFlags::empty(), tag::FRONT))?;
@@ -143,6 +149,7 @@ impl Supervisor {
         loop {
             let drained = self.turn(&mut processes, &children)?;
             self.look_at_waiting();
+            self.take_back();
             let late = processes.release_at.is_some_and(|at| at <= Instant::now());
             if drained || late {
                 if processes.all_gone && !late {
@@ -184,6 +191,14 @@ impl Supervisor {
                     while matches!(children.read_signal(), Ok(Some(_))) {}
                     processes.reap();
                 }
+                tag::FAST_PATH => {
+                    let _ = self
+                        .fast_path
+                        .as_ref()
+                        .map(|fast_path| fast_path.done().read());
+                    // A process that stops with a thread of it traced tells only who looks.
+                    processes.reap();
+                }
                 tag::FRONT => processes.front_died(self),
                 tag::DRAINED => {
                     drained = self.drained.read().is_ok();
@@ -220,13 +235,28 @@ impl Supervisor {
             .closes
             .are_untold()
             .then(|| Instant::now() + LOOK_INTERVAL);
-        let others = processes.release_at.into_iter().chain(look);
+        let job = self
+            .fast_path
+            .as_ref()
+            .and_then(|fast_path| fast_path.due());
+        let others = processes.release_at.into_iter().chain(look).chain(job);
         let Some(at) = waiting.into_iter().chain(others).min() else {
             return EpollTimeout::NONE;
         };
         // Rounded up: a millisecond early would be a turn for nothing.
         let left = at.saturating_duration_since(Instant::now()) + Duration::from_micros(999);
         u16::try_from(left.as_millis()).map_or(EpollTimeout::MAX, EpollTimeout::from)
+    }
+
+    /// Answers calls that were to get the fast path, and do not.
+    fn take_back(&self) {
+        for trapped in self
+            .fast_path
+            .iter()
+            .flat_map(|fast_path| fast_path.given_back())
+        {
+            self.answer_call(trapped);
+        }
     }
 
     fn look_at_waiting(&self) {
@@ -267,20 +297,16 @@ fn child_signals() -> nix::Result<SignalFd> {
 impl Processes<'_> {
     /// Collects ended and stopped children. As a subreaper the supervisor inherits orphans too.
     fn reap(&mut self) {
-        let flags = WaitPidFlag::WNOHANG | WaitPidFlag::WUNTRACED;
-        loop {
-            match waitpid(None, Some(flags)) {
-                Ok(WaitStatus::Exited(pid, code)) => self.gone(pid, code as u8),
-                Ok(WaitStatus::Signaled(pid, signal, _)) => {
-                    self.gone(pid, 128 + signal as i32 as u8)
-                }
-                Ok(WaitStatus::Stopped(pid, signal)) if pid == self.front.target => {
-                    if let Some(channel) = &mut self.front.channel {
+        while let Ok(Some(change)) = next_change(None, Patience::None) {
+            match change {
+                Change::Ended(pid, status) => self.gone(pid, status),
+                Change::Stopped(pid, signal) if pid == self.front.target => {
+                    let channel = self.front.channel.as_mut();
+                    if let (Some(channel), Ok(signal)) = (channel, Signal::try_from(signal)) {
                         tell(channel, TargetStatus::Stopped(signal));
                     }
                 }
-                Ok(WaitStatus::StillAlive) | Err(_) => return,
-                Ok(_) => {}
+                Change::Stopped(..) | Change::Traced => {}
             }
         }
     }
@@ -288,11 +314,8 @@ impl Processes<'_> {
     /// The target has begun to exit; its status follows at once.
     fn wait_for_target(&mut self) {
         while self.ended.is_none() {
-            match waitpid(self.front.target, None) {
-                Ok(WaitStatus::Exited(pid, code)) => self.gone(pid, code as u8),
-                Ok(WaitStatus::Signaled(pid, signal, _)) => {
-                    self.gone(pid, 128 + signal as i32 as u8)
-                }
+            match next_change(Some(self.front.target), Patience::Endless) {
+                Ok(Some(Change::Ended(pid, status))) => self.gone(pid, status),
                 Ok(_) | Err(Errno::EINTR) => {}
                 Err(error) => {
                     tracing::error!(%error, "the program's exit status is lost");

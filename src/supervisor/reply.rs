@@ -33,6 +33,11 @@ impl Supervisor {
                 return;
             }
         }
+        self.answer_call(trapped);
+    }
+
+    /// Answers a call, or lets it wait.
+    pub(super) fn answer_call(&self, trapped: Trapped) {
         let call = Call::new(&self.listener, trapped);
         let Some(row) = CALLS.iter().find(|row| row.number == trapped.number) else {
             // Not in the table the filter was made from: leave it as it is.

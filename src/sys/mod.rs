@@ -12,6 +12,7 @@ pub(crate) mod seccomp;
 pub(crate) mod shared_memory;
 pub(crate) mod socket;
 pub(crate) mod startup;
+pub(crate) mod wait;
 
 use nix::errno::Errno;
 

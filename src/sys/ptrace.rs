@@ -1,21 +1,14 @@
-//! What nix does not offer of ptrace(2), and of waiting for a tracee.
+//! What nix does not offer of ptrace(2).
 
 use std::ptr;
 
-use nix::{
-    errno::Errno,
-    sys::wait::{Id, WaitPidFlag, WaitStatus, waitid},
-    unistd::Pid,
-};
+use nix::unistd::Pid;
 
 use super::check;
 
 /// PTRACE_GETSIGMASK and PTRACE_SETSIGMASK (linux/ptrace.h).
 const GET_SIGNAL_MASK: libc::c_uint = 0x420a;
 const SET_SIGNAL_MASK: libc::c_uint = 0x420b;
-
-/// KCMP_VM (linux/kcmp.h).
-const KCMP_VM: libc::c_long = 1;
 
 /// The signals that a stopped tracee blocks, as the kernel's 64 bits.
 ///
@@ -50,40 +43,36 @@ fn request_mask(request: libc::c_uint, tracee: Pid, mask: *mut u64) -> nix::Resu
     .map(drop)
 }
 
-/// Waits until a tracee stops. If it ends instead, its status is left to who waits for it as a child.
-///
-/// # Errors
-/// ESRCH: it has ended.
-pub(crate) fn wait_for_stop(tracee: Pid) -> nix::Result<WaitStatus> {
-    let every = WaitPidFlag::__WALL;
-    let flags = WaitPidFlag::WEXITED | WaitPidFlag::WSTOPPED | WaitPidFlag::WNOWAIT | every;
-    loop {
-        match waitid(Id::Pid(tracee), flags) {
-            Ok(WaitStatus::Exited(..) | WaitStatus::Signaled(..)) | Err(Errno::ECHILD) => {
-                return Err(Errno::ESRCH);
-            }
-            Ok(_) => return nix::sys::wait::waitpid(tracee, Some(every)),
-            Err(Errno::EINTR) => {}
-            Err(error) => return Err(error),
-        }
-    }
+/// How a stopped tracee goes on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Resume {
+    /// Until something happens.
+    Run,
+    /// For one instruction.
+    Step,
+    /// On its own.
+    Free,
 }
 
-/// Whether two tasks have the same memory: kcmp(2).
+/// Lets a stopped tracee go on; in a stop by a signal, with `signal`, or 0 for none. nix has no names
+/// for real-time signals, of which the C library uses two itself.
 ///
 /// # Errors
-/// ENOSYS: a kernel without CONFIG_KCMP. EPERM, ESRCH.
-pub(crate) fn same_memory(one: Pid, other: Pid) -> nix::Result<bool> {
-    // SAFETY: KCMP_VM takes two pids and no more, and touches no memory.
-    let order = check(unsafe {
-        libc::syscall(
-            libc::SYS_kcmp,
-            libc::c_long::from(one.as_raw()),
-            libc::c_long::from(other.as_raw()),
-            KCMP_VM,
-            0,
-            0,
+/// ESRCH: it is not stopped.
+pub(crate) fn resume(tracee: Pid, how: Resume, signal: i32) -> nix::Result<()> {
+    let request = match how {
+        Resume::Run => libc::PTRACE_CONT,
+        Resume::Step => libc::PTRACE_SINGLESTEP,
+        Resume::Free => libc::PTRACE_DETACH,
+    };
+    // SAFETY: these requests take a number and touch no memory of this process.
+    check(unsafe {
+        libc::ptrace(
+            request,
+            tracee.as_raw(),
+            ptr::null_mut::<libc::c_void>(),
+            libc::c_long::from(signal),
         )
-    })?;
-    Ok(order == 0)
+    })
+    .map(drop)
 }

@@ -9,14 +9,16 @@ use std::{
 use nix::errno::Errno;
 
 use super::{
-    FastPath, Site, Unfit,
+    FastPath, Site, Unfit, has_image,
     image::{number, trampoline},
+    jobs::Job,
     layout::{
         CODE, EXECUTED_BYTES, HEADER, PAGE, SITE_COUNT, SITES, SLED_BYTES, STUB_BYTES,
         TRAMPOLINE_BYTES, TRAMPOLINES, header, site_hash,
     },
-    process::{Status, most_filters},
+    process::{Execution, Status, most_filters},
     site::{Kind, LOAD_BYTES, LOW_CALL, SYSCALL, near_call},
+    switch_off,
     tracee::{self, Tracee},
 };
 use crate::sys::seccomp::{Listener, Trapped};
@@ -40,82 +42,64 @@ struct Change {
 }
 
 impl FastPath {
-    /// The first call of a process image. Returns whether the call is made again.
-    pub(super) fn set_up(
+    /// Patches the site that a call comes from, and sets its process up before, if that is new. The call is
+    /// made again if the job has claimed it; otherwise it still waits.
+    pub(super) fn improve_now(
         &self,
         listener: &Listener,
         trapped: &Trapped,
         site: Site,
-    ) -> Result<bool, Unfit> {
+        execution: Execution,
+        job: &Job,
+    ) -> Result<(), Unfit> {
         let tid = trapped.tid;
-        let status = self.fit(tid)?;
-        let mut lent = Err(Errno::ESRCH);
-        let lend = || lent = listener.lend(trapped.id, self.table.as_fd());
-        let stopped = tracee::stop(listener, trapped, lend).map_err(Unfit::Trace)?;
-        let Some(mut tracee) = stopped else {
-            return Ok(true);
-        };
-        let done = lent
-            .map_err(Unfit::Descriptor)
-            .and_then(|fd| self.map(&mut tracee, fd as u64))
-            .and_then(|()| self.write_site(&mut tracee, site, status.is_alone(tid)));
-        drop(tracee);
-        self.note(tid, site, done);
-        Ok(true)
-    }
-
-    /// A call from another site of a process that has the image. Returns whether the call is made again.
-    pub(super) fn patch(
-        &self,
-        listener: &Listener,
-        trapped: &Trapped,
-        site: Site,
-    ) -> Result<bool, Unfit> {
-        let tid = trapped.tid;
+        self.fit(tid)?;
+        // Since it was looked at, another thread may have come first.
         let memory = tracee::memory(tid).map_err(Unfit::Memory)?;
-        // The memory is now the caller's for good, if the number was still its own.
-        if !listener.is_valid(trapped.id) {
-            return Ok(false);
+        let has_image = has_image(&memory);
+        if has_image && read_sites(&memory)?.contains(&site.back()) {
+            return Ok(());
         }
-        if read_sites(&memory)?.contains(&site.back()) {
-            // A call that a signal has interrupted is made again at its instruction.
-            return Ok(false);
+        drop(memory);
+        let mut lent = Err(Errno::ESRCH);
+        let lend = || {
+            if !has_image {
+                lent = listener.lend(trapped.id, self.table.as_fd());
+            }
+        };
+        let Some(mut tracee) =
+            tracee::stop(listener, trapped, || job.claim(), lend).map_err(Unfit::Trace)?
+        else {
+            return Ok(());
+        };
+        if !has_image {
+            let fd = lent.map_err(Unfit::Descriptor)?;
+            self.map(&mut tracee, fd as u64)?;
         }
-        let status = Status::of(tid).ok_or(Unfit::Unknown)?;
-        if status.is_alone(tid)
-            && let Some(change) = self.change(&memory, site)?
-        {
-            // Its only thread waits, and comes back behind the instruction.
-            tracee::write(&memory, change.at, &change.bytes).map_err(Unfit::Memory)?;
-            self.note(tid, site, Ok(()));
-            return Ok(false);
+        self.patch(&mut tracee, site)?;
+        if self.findings.is_unfit(tid, execution) {
+            // Turned off meanwhile, perhaps before it was there.
+            switch_off(tracee.memory()).map_err(Unfit::Memory)?;
         }
-        let status = self.fit(tid)?;
-        let stopped = tracee::stop(listener, trapped, || ()).map_err(Unfit::Trace)?;
-        if let Some(mut tracee) = stopped {
-            let done = self.write_site(&mut tracee, site, status.is_alone(tid));
-            drop(tracee);
-            self.note(tid, site, done);
-        }
-        Ok(true)
+        // Before the next call comes.
+        job.finish();
+        drop(tracee);
+        self.note(tid, site);
+        Ok(())
     }
 
-    fn note(&self, tid: i32, site: Site, done: Result<(), Unfit>) {
+    fn note(&self, tid: i32, site: Site) {
         let Site {
             address,
             number,
             kind,
             ..
         } = site;
-        match done {
-            Ok(()) => tracing::debug!(tid, number, ?kind, "call site {address:#x} is patched"),
-            // The call has been sent back.
-            Err(why) => self.refuse(tid, why),
-        }
+        tracing::debug!(tid, number, ?kind, "call site {address:#x} is patched");
     }
 
     /// Whether the process may be stopped, and may have the fast path.
-    fn fit(&self, tid: i32) -> Result<Status, Unfit> {
+    fn fit(&self, tid: i32) -> Result<(), Unfit> {
         let status = Status::of(tid).ok_or(Unfit::Unknown)?;
         match &status {
             Status { tracer, .. } if *tracer != 0 => Err(Unfit::Traced(*tracer)),
@@ -128,9 +112,13 @@ impl FastPath {
                 has_shadow_stack: true,
                 ..
             } => Err(Unfit::ShadowStack),
+            Status {
+                has_locked_memory: true,
+                ..
+            } => Err(Unfit::LockedMemory),
             // Filters are the threads' own.
             _ if status.threads > 1 && most_filters(tid) > self.filters => Err(Unfit::OwnFilter),
-            _ => Ok(status),
+            _ => Ok(()),
         }
     }
 
@@ -155,7 +143,7 @@ impl FastPath {
             close(tracee, fd);
             return Err(Unfit::Memory(error));
         }
-        let arguments = [fd, self.table.bytes() as u64, 0, 0, 0];
+        let arguments = [fd, self.table.bytes() as u64];
         let registers = tracee
             .run(self.image.set_up, arguments)
             .map_err(Unfit::Trace)?;
@@ -163,30 +151,15 @@ impl FastPath {
         Ok(registers.rbx)
     }
 
-    /// Writes a site of a stopped thread: so that other threads can run meanwhile.
-    fn write_site(&self, tracee: &mut Tracee, site: Site, alone: bool) -> Result<(), Unfit> {
+    /// Patches a site.
+    fn patch(&self, tracee: &mut Tracee, site: Site) -> Result<(), Unfit> {
         let mut change = self.change(tracee.memory(), site)?;
         if change.is_none() {
             self.make_room(tracee, site)?;
             change = self.change(tracee.memory(), site)?;
         }
         let change = change.ok_or(Unfit::Full)?;
-        if alone {
-            return tracee::write(tracee.memory(), change.at, &change.bytes).map_err(Unfit::Memory);
-        }
-        let mut bytes = [0; 8];
-        bytes[..change.bytes.len()].copy_from_slice(&change.bytes);
-        let arguments = [
-            change.at & !(PAGE - 1),
-            change.at,
-            site.mapping.protection() as u64,
-            u64::from_le_bytes(bytes),
-            u64::from(site.kind == Kind::Near),
-        ];
-        let registers = tracee
-            .run(self.image.patch, arguments)
-            .map_err(Unfit::Trace)?;
-        result(registers.rax).map(drop)
+        replace(tracee, &change)
     }
 
     /// Prepares what the site needs and notes it in the program's list. None if a page must be mapped
@@ -208,7 +181,7 @@ impl FastPath {
             }
             Kind::Low => {
                 let (at, bytes) = (site.address, LOW_CALL.to_vec());
-                let mapped = read_word(memory, HEADER + header::SLED)? != 0;
+                let mapped = read_words(memory, HEADER + header::SLED, 1)? != [0];
                 Ok((mapped && remember_site(memory, site)?).then_some(Change { at, bytes }))
             }
         }
@@ -229,6 +202,32 @@ impl FastPath {
     }
 }
 
+/// Changes code that other threads may be running. No processor is to see half a change, or an instruction
+/// of which it has fetched a part before: with code that is written while another runs it, anything may
+/// happen unless that one is stopped (Intel SDM, "Handling Self- and Cross-Modifying Code"). So nothing is
+/// written that may be running: the page is moved away, changed, and moved back. Each move is one step for
+/// other threads, since who comes to a page that is not there waits until the kernel is done; and a
+/// processor that has known the page before is interrupted, to forget it, and fetches all anew. In the
+/// meantime the file's page is there, as it was before any of its sites was patched: as right, and slower. Processes
+/// that share the memory share all this.
+fn replace(tracee: &mut Tracee, change: &Change) -> Result<(), Unfit> {
+    let page = change.at & !(PAGE - 1);
+    let away = libc::MREMAP_MAYMOVE | libc::MREMAP_DONTUNMAP;
+    let moved = move_page(tracee, page, away, 0).map_err(Unfit::Page)?;
+    let written = tracee::write(tracee.memory(), moved + (change.at - page), &change.bytes);
+    let back = libc::MREMAP_MAYMOVE | libc::MREMAP_FIXED;
+    if let Err(error) = move_page(tracee, moved, back, page) {
+        unmap(tracee, moved, PAGE);
+        return Err(Unfit::Page(error));
+    }
+    written.map_err(Unfit::Memory)
+}
+
+fn move_page(tracee: &mut Tracee, from: u64, flags: i32, to: u64) -> nix::Result<u64> {
+    let arguments = [from, PAGE, PAGE, flags as u64, to, 0];
+    tracee.system_call(libc::SYS_mremap, arguments)
+}
+
 impl Site {
     /// Where the call comes back to.
     fn back(&self) -> u64 {
@@ -246,8 +245,7 @@ struct Stub {
 
 /// A free place that an instruction at `from` can call, and that call.
 fn free_stub(memory: &File, from: u64) -> Result<Option<(Stub, [u8; LOAD_BYTES])>, Unfit> {
-    for entry in stub_entries() {
-        let (page, used) = (read_word(memory, entry)?, read_word(memory, entry + 8)?);
+    for (entry, page, used) in stub_pages(memory)? {
         if page == 0 || used >= STUBS_IN_PAGE {
             continue;
         }
@@ -260,21 +258,21 @@ fn free_stub(memory: &File, from: u64) -> Result<Option<(Stub, [u8; LOAD_BYTES])
     Ok(None)
 }
 
-fn stub_entries() -> impl Iterator<Item = u64> {
-    (0..header::STUB_PAGES as u64).map(|index| HEADER + header::STUBS + index * 16)
+/// The entries of the pages of stubs: where they are, and what they say.
+fn stub_pages(memory: &File) -> Result<Vec<(u64, u64, u64)>, Unfit> {
+    let entries = read_words(memory, HEADER + header::STUBS, 2 * header::STUB_PAGES)?;
+    let entries = (0..).zip(entries.as_chunks().0);
+    Ok(entries
+        .map(|(index, [page, used])| (HEADER + header::STUBS + index * 16, *page, *used))
+        .collect())
 }
 
 /// Maps a page for stubs near a site.
 fn map_stubs(tracee: &mut Tracee, site: Site) -> Result<(), Unfit> {
-    let mut free = None;
-    for entry in stub_entries() {
-        if read_word(tracee.memory(), entry)? == 0 {
-            free = Some(entry);
-            break;
-        }
-    }
-    let entry = free.ok_or(Unfit::Full)?;
-    let start = site.mapping.start;
+    let entries = stub_pages(tracee.memory())?;
+    let free = entries.into_iter().find(|(_, page, _)| *page == 0);
+    let (entry, ..) = free.ok_or(Unfit::Full)?;
+    let start = site.mapping;
     // 0: the kernel's choice, which is among libraries.
     let mut hints: Vec<u64> = BELOW
         .iter()
@@ -332,19 +330,39 @@ fn result(rax: u64) -> Result<u64, Unfit> {
     }
 }
 
-fn read_word(memory: &File, at: u64) -> Result<u64, Unfit> {
-    let mut bytes = [0; 8];
+fn read_words(memory: &File, at: u64, count: usize) -> Result<Vec<u64>, Unfit> {
+    let mut bytes = vec![0; count * 8];
     let read = memory.read_exact_at(&mut bytes, at);
-    read.map_err(|_| Unfit::Memory(Errno::EIO))?;
-    Ok(u64::from_le_bytes(bytes))
-}
-
-fn read_sites(memory: &File) -> Result<Vec<u64>, Unfit> {
-    let mut bytes = vec![0; SITE_COUNT as usize * 8];
-    let read = memory.read_exact_at(&mut bytes, SITES);
     read.map_err(|_| Unfit::Memory(Errno::EIO))?;
     let words = bytes.as_chunks().0.iter();
     Ok(words.map(|bytes| u64::from_le_bytes(*bytes)).collect())
+}
+
+/// Whether the site is in the program's list. A call that a signal has interrupted is made again at its
+/// instruction, and traps.
+pub(super) fn is_patched(tid: i32, site: Site) -> Result<bool, Unfit> {
+    let memory = tracee::memory(tid).map_err(Unfit::Memory)?;
+    Ok(read_sites(&memory)?.contains(&site.back()))
+}
+
+/// Whether a site is in the program's list that has changed the page of `address`.
+pub(super) fn is_page_patched(tid: i32, address: u64) -> bool {
+    let sites = tracee::memory(tid).map(|memory| read_sites(&memory));
+    let Ok(Ok(sites)) = sites else {
+        return false;
+    };
+    let page = address & !(PAGE - 1);
+    let first_bytes = sites.iter().flat_map(|back| {
+        let site = back.wrapping_sub(SYSCALL.len() as u64);
+        [site, site.wrapping_sub(LOAD_BYTES as u64)]
+    });
+    first_bytes
+        .into_iter()
+        .any(|first| (page..page + PAGE).contains(&first))
+}
+
+fn read_sites(memory: &File) -> Result<Vec<u64>, Unfit> {
+    read_words(memory, SITES, SITE_COUNT as usize)
 }
 
 /// Notes a site in the program's list, before it is patched. Returns false if there is no room.

@@ -19,8 +19,8 @@ use iced_x86::{
 use super::{
     answers,
     layout::{
-        CODE, CODE_BYTES, DATA_BYTES, GATE, HEADER, MULTIPLIER, PAGE, SITE_COUNT, SITE_SHIFT,
-        SITES, TRAMPOLINES, action, header, slot, table,
+        CODE, CODE_BYTES, DATA_BYTES, GATE, HEADER, MULTIPLIER, SITE_COUNT, SITE_SHIFT, SITES,
+        TRAMPOLINES, action, header, slot, table,
     },
 };
 
@@ -29,7 +29,6 @@ pub(super) mod number {
     pub(in crate::zpoline) const CLOSE: i32 = libc::SYS_close as i32;
     pub(in crate::zpoline) const MADVISE: i32 = libc::SYS_madvise as i32;
     pub(in crate::zpoline) const MMAP: i32 = libc::SYS_mmap as i32;
-    pub(in crate::zpoline) const MPROTECT: i32 = libc::SYS_mprotect as i32;
     pub(in crate::zpoline) const MUNMAP: i32 = libc::SYS_munmap as i32;
     pub(in crate::zpoline) const GETSOCKOPT: i32 = libc::SYS_getsockopt as i32;
 }
@@ -62,8 +61,6 @@ pub(super) struct Image {
     pub(super) bytes: Vec<u8>,
     /// Maps the rest: see [`set_up`].
     pub(super) set_up: u64,
-    /// Writes a site: see [`patch`].
-    pub(super) patch: u64,
     /// Where stubs go on: see [`enter_near`].
     near: u64,
 }
@@ -84,6 +81,9 @@ pub(crate) enum ImageError {
     /// Of an instruction.
     #[error("internal error: the fast path cannot be assembled: {0}")]
     Assembler(#[from] IcedError),
+    /// For what goes with it.
+    #[error("the fast path needs a descriptor: {0}; raise the limit of open files (ulimit -n)")]
+    Descriptor(#[from] nix::errno::Errno),
     /// Of the page.
     #[error("internal error: the fast path has {0} bytes, more than its page")]
     TooLarge(usize),
@@ -96,13 +96,10 @@ pub(crate) enum ImageError {
 pub(super) fn build() -> Result<Image, ImageError> {
     let mut a = CodeAssembler::new(64)?;
     let mut set_up_label = a.create_label();
-    let mut patch_label = a.create_label();
     let mut near_label = a.create_label();
     enter(&mut a, &mut near_label)?;
     a.set_label(&mut set_up_label)?;
     set_up(&mut a)?;
-    a.set_label(&mut patch_label)?;
-    patch(&mut a)?;
     let assembled =
         a.assemble_options(CODE, BlockEncoderOptions::RETURN_NEW_INSTRUCTION_OFFSETS)?;
     let mut bytes = assembled.inner.code_buffer.clone();
@@ -114,7 +111,6 @@ pub(super) fn build() -> Result<Image, ImageError> {
     Ok(Image {
         bytes,
         set_up: assembled.label_ip(&set_up_label)?,
-        patch: assembled.label_ip(&patch_label)?,
         near: assembled.label_ip(&near_label)?,
     })
 }
@@ -397,40 +393,6 @@ fn set_up(a: &mut CodeAssembler) -> Result<(), IcedError> {
     a.int3()
 }
 
-/// What [`patch`] writes first: `jmp` to itself. Who comes by meanwhile waits.
-const WAIT: [u8; 2] = [0xeb, 0xfe];
-
-/// Run by the supervisor where other threads run the same code: writes the instruction at %r13, which
-/// lies in one cache line. %r12 is its page, %r14 the protection of that, to be restored; %r15 has the
-/// bytes, two, or five if %rbx is not 0. Ends in a trap, with 0 or a negative errno in %rax.
-fn patch(a: &mut CodeAssembler) -> Result<(), IcedError> {
-    let (mut failed, mut short) = (a.create_label(), a.create_label());
-    let protect = |a: &mut CodeAssembler| {
-        a.mov(rdi, r12)?;
-        a.mov(esi, PAGE as i32)?;
-        a.mov(eax, number::MPROTECT)?;
-        a.syscall()?;
-        a.test(rax, rax)
-    };
-    a.mov(edx, libc::PROT_READ | libc::PROT_WRITE | libc::PROT_EXEC)?;
-    protect(a)?;
-    a.jnz(failed)?;
-    a.test(rbx, rbx)?;
-    a.jz(short)?;
-    a.mov(word_ptr(r13), i32::from(u16::from_le_bytes(WAIT)))?;
-    a.mov(rax, r15)?;
-    a.shr(rax, 16)?;
-    a.mov(word_ptr(r13 + 2), ax)?;
-    a.shr(rax, 16)?;
-    a.mov(byte_ptr(r13 + 4), al)?;
-    a.set_label(&mut short)?;
-    a.mov(word_ptr(r13), r15w)?;
-    a.mov(edx, r14d)?;
-    protect(a)?;
-    a.set_label(&mut failed)?;
-    a.int3()
-}
-
 #[cfg(test)]
 mod tests {
     use iced_x86::{Decoder, DecoderOptions, InstructionInfoFactory, Mnemonic, OpAccess, Register};
@@ -450,9 +412,7 @@ mod tests {
             image.bytes.len(),
             CODE_BYTES as usize + gate().unwrap().len()
         );
-        for entrance in [image.set_up, image.patch] {
-            assert!((CODE..GATE).contains(&entrance));
-        }
+        assert!((CODE..GATE).contains(&image.set_up));
     }
 
     /// Only what is saved is changed before it is restored; the rest the supervisor restores.

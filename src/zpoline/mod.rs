@@ -2,13 +2,16 @@
 //! of code in the program itself, which answers what it can without a trap. The seccomp filter stays as
 //! the net below: what is not rewritten is slower, never wrong.
 //!
-//! [`FastPath::improve`] is shown each call that traps. The first one of a process image stops its thread
-//! for a moment, in which the image is mapped; each one from a site that is not patched yet patches it.
+//! [`FastPath::improve`] is shown each call that traps. The first one of a process stops its thread for a
+//! moment, in which the image is mapped; each one from a site that is not patched yet stops it to patch
+//! that.
 #![forbid(unsafe_code)]
 
 mod answers;
+mod findings;
 mod give;
 mod image;
+mod jobs;
 pub(crate) mod layout;
 mod process;
 mod site;
@@ -16,24 +19,25 @@ mod sled;
 mod sockets;
 mod tracee;
 
-use std::{
-    collections::{HashMap, HashSet},
-    io::IoSliceMut,
-    os::unix::fs::FileExt,
-    sync::{Arc, Mutex, PoisonError},
-};
+use std::{fs::File, io::IoSliceMut, os::unix::fs::FileExt, sync::Arc, time::Instant};
 
 use nix::{
     errno::Errno,
-    sys::uio::{RemoteIoVec, process_vm_readv},
+    sys::{
+        eventfd::EventFd,
+        uio::{RemoteIoVec, process_vm_readv},
+    },
     unistd::Pid,
 };
 
 use self::{
+    findings::Findings,
+    give::{is_page_patched, is_patched},
     image::Image,
+    jobs::Jobs,
     layout::{HEADER, PAGE, action, header, is_gate, slot},
-    process::{Mapping, Status, private_code},
-    site::{AFTER, BEFORE, Kind, Refusal, SYSCALL, Surroundings},
+    process::{Execution, Status, file_code, has_changed},
+    site::{AFTER, BEFORE, Kind, SYSCALL, Surroundings},
 };
 use crate::{
     emul::setsockopt::{RARELY_SET, SOCKET_LEVEL},
@@ -69,8 +73,12 @@ const ACTIONS: &[(i64, u8)] = &[
     (libc::SYS_clone3, action::TRAMPOLINE),
 ];
 
-/// Threads and verdicts that are remembered, at most.
-const REMEMBERED: usize = 4096;
+/// The calls that trap elsewhere, and that the fast path makes itself.
+pub(crate) fn made_by_the_fast_path() -> impl Iterator<Item = u32> {
+    let makes = |action: u8| action != action::ASK && action != action::TRAMPOLINE;
+    let own = ACTIONS.iter().filter(move |(_, action)| makes(*action));
+    own.map(|(number, _)| *number as u32)
+}
 
 /// Why a process has no fast path.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -83,6 +91,10 @@ enum Unfit {
     IgnoresTrap,
     #[error("it has a shadow stack, which allows no call to come back elsewhere")]
     ShadowStack,
+    #[error("it has locked memory, which a page of code that is moved is not after")]
+    LockedMemory,
+    #[error("its thread is not stopped in time")]
+    Late,
     #[error("/proc/PID/status cannot be read")]
     Unknown,
     #[error("nothing can be mapped at {0:#x}: {1}")]
@@ -99,6 +111,8 @@ enum Unfit {
     Descriptor(Errno),
     #[error("its memory cannot be written: {0}")]
     Memory(Errno),
+    #[error("its code cannot be moved: {0}")]
+    Page(Errno),
 }
 
 /// Why no program can have the fast path.
@@ -185,17 +199,8 @@ pub(crate) struct FastPath {
     low: Low,
     /// The sockets, as every program reads them.
     table: Arc<SharedMemory>,
-    memory: Memory,
-}
-
-/// What was found out.
-#[derive(Default)]
-struct Memory(Mutex<Found>);
-
-#[derive(Default)]
-struct Found {
-    unfit: HashSet<i32>,
-    verdicts: HashMap<Surroundings, Result<Kind, Refusal>>,
+    findings: Findings,
+    jobs: Arc<Jobs>,
 }
 
 /// A call site that is to be patched.
@@ -205,7 +210,8 @@ struct Site {
     address: u64,
     number: i64,
     kind: Kind,
-    mapping: Mapping,
+    /// Where the mapping starts that it lies in.
+    mapping: u64,
 }
 
 /// What is known of the process that a call comes from.
@@ -218,7 +224,7 @@ impl FastPath {
     /// Makes what programs are given.
     ///
     /// # Errors
-    /// Mistakes in the image.
+    /// Mistakes in the image; EMFILE, ENFILE, ENOMEM.
     pub(crate) fn new(table: Arc<SharedMemory>, low: Low) -> Result<Self, ImageError> {
         let own = Status::of(std::process::id().cast_signed()).and_then(|status| status.filters);
         Ok(Self {
@@ -228,106 +234,126 @@ impl FastPath {
             filters: own.unwrap_or(0) + 1,
             low,
             table,
-            memory: Memory::default(),
+            findings: Findings::default(),
+            jobs: Jobs::new()?,
         })
     }
 
-    /// Looks at a call that has trapped, which still waits. Returns whether it does not any more: it is
-    /// made again.
-    pub(crate) fn improve(&self, listener: &Listener, trapped: &Trapped) -> bool {
-        let (at, tid) = (trapped.instruction_pointer, trapped.tid);
-        let ours = ACTIONS.iter().any(|(number, _)| *number == trapped.number);
-        if !ours || is_gate(at) || self.memory.is_unfit(tid) {
+    /// Looks at a call that has trapped, which still waits. Returns whether it does so for a job now, by which
+    /// it is made again or given back: [`Self::given_back`].
+    pub(crate) fn improve(self: &Arc<Self>, listener: &Arc<Listener>, trapped: &Trapped) -> bool {
+        let (at, tid, number) = (trapped.instruction_pointer, trapped.tid, trapped.number);
+        let ours = ACTIONS.iter().any(|(known, _)| *known == number);
+        let address = at.wrapping_sub(SYSCALL.len() as u64);
+        if !ours || is_gate(at) || self.findings.is_slow(tid, address) {
             return false;
         }
-        let Some(caller) = look(tid, at.wrapping_sub(SYSCALL.len() as u64)) else {
+        let Some(caller) = look(tid, address) else {
             return false;
         };
-        let Ok(kind) = self.memory.verdict(&caller.code, trapped.number) else {
+        let Ok(kind) = self.findings.verdict(&caller.code, number) else {
             return false;
         };
-        if !listener.is_valid(trapped.id) || kind == Kind::Low && self.low == Low::No {
+        if kind == Kind::Low && self.low == Low::No {
             return false;
         }
-        let address = caller.code.address;
-        let Some(mapping) = private_code(tid, address) else {
+        let Some(execution) = Execution::of(tid) else {
             return false;
         };
-        let number = trapped.number;
+        if self.findings.is_unfit(tid, execution) {
+            return false;
+        }
+        let mapping = changeable(tid, kind.first_byte(address), caller.has_image);
+        // All that was read is the caller's, if the number was still its own.
+        if !listener.is_valid(trapped.id) {
+            return false;
+        }
+        let Some(mapping) = mapping else {
+            self.findings.set_slow(tid, address, execution);
+            return false;
+        };
         let site = Site {
             address,
             number,
             kind,
             mapping,
         };
-        let improved = if caller.has_image {
-            self.patch(listener, trapped, site)
-        } else {
-            self.set_up(listener, trapped, site)
-        };
-        improved.unwrap_or_else(|why| {
-            self.refuse(tid, why);
-            false
+        if caller.has_image && is_patched(tid, site).unwrap_or(true) {
+            return false;
+        }
+        let (fast_path, listener) = (Arc::clone(self), Arc::clone(listener));
+        let call = *trapped;
+        self.jobs.begin(execution, call, move |job| {
+            let done = fast_path.improve_now(&listener, &call, site, execution, job);
+            if let Err(why) = done
+                && execution.is_of(tid)
+            {
+                fast_path.refuse(tid, execution, why);
+            }
         })
     }
 
-    /// A thread's calls are looked at no more.
-    fn refuse(&self, tid: i32, why: Unfit) {
+    /// Readable when calls are given back.
+    pub(crate) fn done(&self) -> &EventFd {
+        self.jobs.done()
+    }
+
+    /// Calls to be answered as without the fast path. Asked at [`Self::due`] and when [`Self::done`] says so.
+    pub(crate) fn given_back(&self) -> Vec<Trapped> {
+        let mut calls = self.jobs.returned();
+        for (execution, trapped) in self.jobs.overdue(Instant::now()) {
+            self.refuse(trapped.tid, execution, Unfit::Late);
+            calls.push(trapped);
+        }
+        calls
+    }
+
+    /// When a call has waited too long for its job.
+    pub(crate) fn due(&self) -> Option<Instant> {
+        self.jobs.due()
+    }
+
+    /// The calls of a process are looked at no more.
+    fn refuse(&self, tid: i32, execution: Execution, why: Unfit) {
         tracing::info!(tid, "no fast path for a process: {why}");
-        self.memory.set_unfit(tid);
+        self.findings.set_unfit(tid, execution);
     }
 
     /// The program is about to install a filter of its own, which may not know the calls that the fast
     /// path makes: it asks for everything from now on.
-    pub(crate) fn turn_off(&self, tid: i32) {
+    pub(crate) fn turn_off(&self, listener: &Listener, trapped: &Trapped) {
+        let tid = trapped.tid;
+        let execution = Execution::of(tid);
+        if !listener.is_valid(trapped.id) {
+            return;
+        }
+        // First, so that a job that gives it the fast path just now finds this afterwards.
+        if let Some(execution) = execution {
+            self.findings.set_unfit(tid, execution);
+        }
         let Ok(memory) = tracee::memory(tid) else {
             return;
         };
-        let mut magic = [0; 8];
-        let has_image = memory.read_exact_at(&mut magic, HEADER).is_ok()
-            && magic == header::MAGIC.to_le_bytes();
-        if has_image && let Err(error) = tracee::write(&memory, HEADER + header::OFF, &[1]) {
+        // The memory is the caller's, if the number was still its own.
+        if has_image(&memory)
+            && listener.is_valid(trapped.id)
+            && let Err(error) = switch_off(&memory)
+        {
             tracing::debug!(tid, %error, "the fast path stays on beside the program's own filter");
         }
     }
 }
 
-impl Memory {
-    fn found(&self) -> std::sync::MutexGuard<'_, Found> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
+/// Makes the fast path ask for everything.
+fn switch_off(memory: &File) -> nix::Result<()> {
+    tracee::write(memory, HEADER + header::OFF, &[1])
+}
 
-    fn is_unfit(&self, tid: i32) -> bool {
-        self.found().unfit.contains(&tid)
-    }
-
-    fn set_unfit(&self, tid: i32) {
-        let mut found = self.found();
-        if found.unfit.len() >= REMEMBERED {
-            found.unfit.clear();
-        }
-        found.unfit.insert(tid);
-    }
-
-    fn verdict(&self, code: &Surroundings, number: i64) -> Result<Kind, Refusal> {
-        let mut found = self.found();
-        if let Some(verdict) = found.verdicts.get(code) {
-            return *verdict;
-        }
-        let verdict = code.check(number);
-        if let Err(why) = verdict {
-            tracing::debug!(
-                number,
-                address = format_args!("{:#x}", code.address),
-                "a call stays slow: {why}"
-            );
-        }
-        if found.verdicts.len() >= REMEMBERED {
-            found.verdicts.clear();
-        }
-        found.verdicts.insert(code.clone(), verdict);
-        verdict
-    }
+/// Where the mapping of the code at `address` starts, if that may be changed.
+fn changeable(tid: i32, address: u64, has_image: bool) -> Option<u64> {
+    let start = file_code(tid, address)?;
+    let is_ours = || has_image && is_page_patched(tid, address);
+    (!has_changed(tid, address) || is_ours()).then_some(start)
 }
 
 /// What lies around a site, and whether its process has the image.
@@ -362,6 +388,12 @@ fn look(tid: i32, address: u64) -> Option<Caller> {
             has_image: magic == header::MAGIC.to_le_bytes(),
         })
     })
+}
+
+/// Whether a process has the image.
+fn has_image(memory: &File) -> bool {
+    let mut magic = [0; 8];
+    memory.read_exact_at(&mut magic, HEADER).is_ok() && magic == header::MAGIC.to_le_bytes()
 }
 
 /// The page of [`HEADER`], but for the address of the table.

@@ -25,6 +25,16 @@ pub(super) enum Kind {
     Low,
 }
 
+impl Kind {
+    /// Where the change begins, for a site at `address`.
+    pub(super) fn first_byte(self, address: u64) -> u64 {
+        match self {
+            Self::Near => address - LOAD_BYTES as u64,
+            Self::Low => address,
+        }
+    }
+}
+
 /// The call that takes the place of the instruction at `from`; none if `to` is too far away.
 pub(super) fn near_call(from: u64, to: u64) -> Option<[u8; LOAD_BYTES]> {
     let distance = to.wrapping_sub(from + LOAD_BYTES as u64).cast_signed();
@@ -32,7 +42,7 @@ pub(super) fn near_call(from: u64, to: u64) -> Option<[u8; LOAD_BYTES]> {
     bytes[1..].copy_from_slice(&i32::try_from(distance).ok()?.to_le_bytes());
     Some(bytes)
 }
-/// A store within these bytes is one for all processors.
+/// A processor fetches these bytes at once.
 const CACHE_LINE: u64 = 64;
 /// Bytes of code that are looked at before a site, and after it.
 pub(super) const BEFORE: usize = 256;
@@ -48,7 +58,7 @@ pub(crate) enum Refusal {
     /// i386's `int $0x80`, `sysenter`, or code that has changed.
     #[error("it is no `syscall` instruction")]
     NotSyscall,
-    /// Other processors could see half of a change.
+    /// A processor could fetch one part before a change and one after it.
     #[error("it lies across a cache line")]
     CacheLine,
     /// `call` would overwrite what lies there.
@@ -103,9 +113,10 @@ impl Surroundings {
             None if self.returns_at_once() => return Err(Refusal::CancellationPoint),
             _ => Kind::Low,
         };
-        let (first, bytes) = match kind {
-            Kind::Near => (self.address - LOAD_BYTES as u64, LOAD_BYTES as u64),
-            Kind::Low => (self.address, LOW_CALL.len() as u64),
+        let first = kind.first_byte(self.address);
+        let bytes = match kind {
+            Kind::Near => LOAD_BYTES as u64,
+            Kind::Low => LOW_CALL.len() as u64,
         };
         if first % CACHE_LINE + bytes > CACHE_LINE {
             return Err(Refusal::CacheLine);

@@ -1,22 +1,29 @@
 //! A thread of the program that is stopped for a moment, and runs what it is told: system calls and code
 //! of the image.
+//!
+//! Nothing here waits in the kernel for the thread to stop: wait(2) is for the notification thread, which
+//! collects children and tracees alike, and would take a stop or an exit status from here, or this from
+//! there. A stop is found by asking for its reason until there is one.
 #![forbid(unsafe_code)]
 
 use std::{
     fs::{File, OpenOptions},
     os::unix::fs::FileExt,
+    thread,
+    time::{Duration, Instant},
 };
 
-use libc::user_regs_struct;
+use libc::{siginfo_t, user_regs_struct};
 use nix::{
     errno::Errno,
-    sys::{ptrace, signal::Signal, wait::WaitStatus},
-    unistd::Pid,
+    sched::sched_yield,
+    sys::ptrace,
+    unistd::{Pid, gettid},
 };
 
-use super::site::SYSCALL;
+use super::{process::Status, site::SYSCALL};
 use crate::sys::{
-    ptrace::{set_signal_mask, signal_mask, wait_for_stop},
+    ptrace::{Resume, resume, set_signal_mask, signal_mask},
     seccomp::{Listener, Trapped},
 };
 
@@ -24,6 +31,16 @@ use crate::sys::{
 const ERESTARTNOINTR: i32 = 513;
 /// All signals but SIGTRAP, by which the thread comes back.
 const ALL_BUT_TRAP: u64 = !(1 << (libc::SIGTRAP - 1));
+/// PTRACE_EVENT_STOP (linux/ptrace.h), in `si_code` above the signal.
+const EVENT_STOP: i32 = 128;
+
+/// For so long the processor is merely offered to others between two looks: a stop takes 10 to 50 µs.
+const SOON: Duration = Duration::from_micros(200);
+/// Shortest and longest pause between looks after that.
+const PAUSE: Duration = Duration::from_micros(50);
+const LONG_PAUSE: Duration = Duration::from_millis(100);
+/// From such a pause on it is also asked whether there is anything to wait for.
+const DOUBT: Duration = Duration::from_millis(1);
 
 /// A stopped thread. It goes on where it was when this is dropped.
 pub(super) struct Tracee {
@@ -32,60 +49,112 @@ pub(super) struct Tracee {
     /// Its registers at the call, which it is going to make again.
     registers: user_regs_struct,
     mask: u64,
-    /// SIGSTOP or SIGTRAP, which came meanwhile.
-    deferred: Option<Signal>,
+    /// A SIGTRAP that somebody has sent meanwhile, or 0.
+    deferred: i32,
+}
+
+/// Why a thread has stopped.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Stop {
+    /// It was asked to; or its process is stopped or goes on.
+    Event,
+    /// An instruction of its own.
+    Trap,
+    /// A signal is to be delivered.
+    Signal(i32),
+}
+
+impl Stop {
+    fn of(info: &siginfo_t) -> Self {
+        match (info.si_signo, info.si_code) {
+            (_, code) if code >> 8 == EVENT_STOP => Self::Event,
+            // Of the kernel's making, and not sent by somebody (sigaction(2), si_code).
+            (libc::SIGTRAP, 1..) => Self::Trap,
+            (signal, _) => Self::Signal(signal),
+        }
+    }
 }
 
 /// Stops the thread that waits in `trapped`, and lets it make the call again afterwards. None if it has
-/// gone meanwhile. `lend` is done when it can be stopped and still waits.
+/// gone meanwhile, or the call is not ours to answer: `claim` is asked when it can be stopped. `lend` is
+/// done then, while it still waits.
 ///
 /// # Errors
-/// EPERM: it is traced already, or the kernel's settings forbid it: the call still waits. ESRCH: it has
-/// ended.
+/// EPERM: it is traced already, or the kernel's settings forbid it. ESRCH: it has ended.
 pub(super) fn stop(
     listener: &Listener,
     trapped: &Trapped,
+    claim: impl FnOnce() -> bool,
     lend: impl FnOnce(),
 ) -> nix::Result<Option<Tracee>> {
     let pid = Pid::from_raw(trapped.tid);
     let memory = memory(trapped.tid)?;
+    // This waits while another thread of its process is in execve(2).
     ptrace::seize(pid, ptrace::Options::empty())?;
-    lend();
+    let claimed = claim();
+    if claimed {
+        lend();
+    }
     // The answer wakes it; the stop comes before it is back in the program.
     ptrace::interrupt(pid)?;
-    let answered = listener.answer(trapped.id, 0, -ERESTARTNOINTR);
-    match wait_for_stop(pid) {
-        Ok(WaitStatus::PtraceEvent(..)) => {}
-        Ok(other) => {
-            tracing::debug!(?other, "a thread stopped otherwise than asked");
-            let signal = match other {
-                WaitStatus::Stopped(_, signal) => Some(signal),
-                _ => None,
-            };
-            let _ = ptrace::detach(pid, signal);
-            return Ok(None);
-        }
+    let answered = claimed && listener.answer(trapped.id, 0, -ERESTARTNOINTR).is_ok();
+    let signal = match wait_for_stop(pid) {
+        Ok(Stop::Event) => 0,
+        Ok(Stop::Trap) => libc::SIGTRAP,
+        Ok(Stop::Signal(signal)) => signal,
         // It has ended. Nobody waits for an answer.
         Err(_) => return Ok(None),
-    }
+    };
     let stopped = ptrace::getregs(pid).and_then(|registers| Ok((registers, signal_mask(pid)?)));
     match stopped {
-        Ok((registers, mask)) if answered.is_ok() && waits_in(&registers, trapped) => {
+        Ok((registers, mask)) if answered && signal == 0 && waits_in(&registers, trapped) => {
             let tracee = Tracee {
                 pid,
                 memory,
                 registers: again(registers),
                 mask,
-                deferred: None,
+                deferred: 0,
             };
             set_signal_mask(pid, ALL_BUT_TRAP)?;
             Ok(Some(tracee))
         }
         _ => {
-            let _ = ptrace::detach(pid, None);
+            let freed = resume(pid, Resume::Free, signal);
+            tracing::debug!(%pid, signal, ?freed, "a thread stopped otherwise than asked");
             Ok(None)
         }
     }
+}
+
+/// Waits until a thread stops that this one traces: for ever, should it be frozen (cgroups(7)).
+///
+/// # Errors
+/// ESRCH: it has ended.
+fn wait_for_stop(pid: Pid) -> nix::Result<Stop> {
+    let begun = Instant::now();
+    let mut pause = PAUSE;
+    loop {
+        match ptrace::getsiginfo(pid) {
+            Ok(info) => return Ok(Stop::of(&info)),
+            Err(Errno::ESRCH) => {}
+            Err(error) => return Err(error),
+        }
+        if begun.elapsed() < SOON {
+            let _ = sched_yield();
+            continue;
+        }
+        // Its number may be another's: of the thread that executes a program, or of another process.
+        if pause >= DOUBT && !is_traced_here(pid) {
+            return Err(Errno::ESRCH);
+        }
+        thread::sleep(pause);
+        pause = (2 * pause).min(LONG_PAUSE);
+    }
+}
+
+fn is_traced_here(pid: Pid) -> bool {
+    let status = Status::of(pid.as_raw());
+    status.is_some_and(|status| status.tracer == gettid().as_raw())
 }
 
 fn waits_in(registers: &user_regs_struct, trapped: &Trapped) -> bool {
@@ -152,7 +221,7 @@ impl Tracee {
             r9,
             ..self.registers
         };
-        let result = self.go(registers, |pid| ptrace::step(pid, None))?.rax;
+        let result = self.go(registers, Resume::Step)?.rax;
         match result.cast_signed() {
             error @ -4095..0 => Err(Errno::from_raw(-error as i32)),
             _ => Ok(result),
@@ -166,43 +235,35 @@ impl Tracee {
     pub(super) fn run(
         &mut self,
         address: u64,
-        [r12, r13, r14, r15, rbx]: [u64; 5],
+        [r12, r13]: [u64; 2],
     ) -> nix::Result<user_regs_struct> {
         let registers = user_regs_struct {
             rip: address,
             r12,
             r13,
-            r14,
-            r15,
-            rbx,
             ..self.registers
         };
-        self.go(registers, |pid| ptrace::cont(pid, None))
+        self.go(registers, Resume::Run)
     }
 
-    fn go(
-        &mut self,
-        registers: user_regs_struct,
-        resume: fn(Pid) -> nix::Result<()>,
-    ) -> nix::Result<user_regs_struct> {
+    fn go(&mut self, registers: user_regs_struct, how: Resume) -> nix::Result<user_regs_struct> {
         ptrace::setregs(self.pid, registers)?;
+        let mut signal = 0;
         loop {
-            resume(self.pid)?;
-            match wait_for_stop(self.pid)? {
-                // Of the kernel's making, and not sent by somebody (sigaction(2), si_code).
-                WaitStatus::Stopped(_, Signal::SIGTRAP)
-                    if ptrace::getsiginfo(self.pid)?.si_code > 0 =>
-                {
-                    return ptrace::getregs(self.pid);
-                }
-                // It is let through when the thread goes on: its process is to stop, or somebody has sent it.
-                WaitStatus::Stopped(_, signal @ (Signal::SIGSTOP | Signal::SIGTRAP)) => {
-                    self.deferred = Some(signal);
+            resume(self.pid, how, signal)?;
+            signal = match wait_for_stop(self.pid)? {
+                Stop::Trap => return ptrace::getregs(self.pid),
+                Stop::Event => 0,
+                // It stops its process, as ever, unless SIGCONT has come since: the kernel knows. This
+                // thread is stopped for us then, goes on for us, and stops again when it is let go.
+                Stop::Signal(libc::SIGSTOP) => libc::SIGSTOP,
+                Stop::Signal(libc::SIGTRAP) => {
+                    self.deferred = libc::SIGTRAP;
+                    0
                 }
                 // A fault in what it was made to do: another thread has unmapped that, say.
-                WaitStatus::Stopped(..) => return Err(Errno::EFAULT),
-                _ => {}
-            }
+                Stop::Signal(_) => return Err(Errno::EFAULT),
+            };
         }
     }
 }
@@ -211,7 +272,7 @@ impl Drop for Tracee {
     fn drop(&mut self) {
         let freed = set_signal_mask(self.pid, self.mask)
             .and_then(|()| ptrace::setregs(self.pid, self.registers))
-            .and_then(|()| ptrace::detach(self.pid, self.deferred));
+            .and_then(|()| resume(self.pid, Resume::Free, self.deferred));
         if let Err(error) = freed {
             tracing::debug!(pid = %self.pid, %error, "a thread ended while the fast path was set up");
         }

@@ -1,9 +1,15 @@
 //! `--mode zpoline`: that calls are answered in the program, and what becomes of it where that cannot be.
 
+use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use crate::common::{Sandbox, Wrapped, command::QUICWRAP, tools};
+use crate::common::{
+    Sandbox, Wrapped,
+    command::QUICWRAP,
+    running::{Done, Running},
+    tools,
+};
 
 /// So many calls of each kind, to sockets that are emulated and to others.
 const CALLS: &str = "
@@ -113,7 +119,7 @@ fn compile(sandbox: &Sandbox, name: &str) -> PathBuf {
     let program = sandbox.path(name);
     let mut cc = Command::new(tools::need("cc"));
     let built = cc
-        .args(["-O1", "-g", "-o"])
+        .args(["-O1", "-g", "-pthread", "-o"])
         .arg(&program)
         .arg(source)
         .status();
@@ -121,23 +127,153 @@ fn compile(sandbox: &Sandbox, name: &str) -> PathBuf {
     program
 }
 
+/// In `accept`, called from a site that is patched.
+fn waiting(sandbox: &Sandbox, program: &Path) -> Running {
+    let mut waiting = quicwrap(sandbox, "zpoline", "debug").arg(program).spawn();
+    waiting.wait_stdout("waits");
+    waiting.wait_stderr("number=43");
+    waiting
+}
+
+/// What gdb prints, without its user's settings.
+fn gdb(sandbox: &Sandbox, arguments: &[&str], commands: &[&str]) -> Done {
+    let gdb = sandbox.plain(tools::need("gdb"));
+    let gdb = gdb.args(["-q", "-nx", "-batch"]).args(arguments);
+    let commands = commands.iter().flat_map(|command| ["-ex", command]);
+    gdb.args(commands).run()
+}
+
+fn shows(backtrace: &Done, functions: &[&str]) {
+    let (text, stderr) = (backtrace.text(), &backtrace.stderr);
+    for function in functions {
+        assert!(text.contains(function), "no {function} in\n{text}{stderr}");
+    }
+}
+
+const WAITING: &[&str] = &["accept", "wait_here", "main"];
+
 #[test]
 fn backtraces_lead_through_a_call() {
     wrapped_only!();
     let sandbox = Sandbox::new();
     let program = compile(&sandbox, "waits");
-    let mut waiting = quicwrap(&sandbox, "zpoline", "debug").arg(program).spawn();
-    waiting.wait_stdout("waits");
-    waiting.wait_stderr("number=43");
+    let _waiting = waiting(&sandbox, &program);
     let pid = waits(&sandbox).to_string();
-    let gdb = sandbox.plain(tools::need("gdb"));
-    let done = gdb
-        .args(["-q", "-nx", "-batch", "-p", &pid, "-ex", "bt"])
-        .run();
-    let (text, stderr) = (done.text(), &done.stderr);
-    for function in ["accept", "wait_here", "main"] {
-        assert!(text.contains(function), "no {function} in\n{text}{stderr}");
+    shows(&gdb(&sandbox, &["-p", &pid], &["bt"]), WAITING);
+}
+
+/// As the kernel writes it, but for where, which is not ours to choose (core(5)).
+#[test]
+fn a_core_file_shows_who_has_made_a_call() {
+    wrapped_only!();
+    let sandbox = Sandbox::new();
+    let program = compile(&sandbox, "waits");
+    let _waiting = waiting(&sandbox, &program);
+    let pid = waits(&sandbox).to_string();
+    let core = sandbox.path("core");
+    let write = format!("generate-core-file {}", core.display());
+    gdb(&sandbox, &["-p", &pid], &[&write]).success();
+    let files = [program, core].map(|file| file.display().to_string());
+    let files = files.each_ref().map(String::as_str);
+    shows(&gdb(&sandbox, &files, &["bt"]), WAITING);
+}
+
+#[test]
+fn a_debugger_runs_and_stops_a_program() {
+    wrapped_only!();
+    let sandbox = Sandbox::new();
+    let program = compile(&sandbox, "races");
+    let gdb = quicwrap(&sandbox, "zpoline", "info").arg(tools::need("gdb"));
+    let gdb = gdb.args(["-q", "-nx", "-batch", "-ex", "break getpeername"]);
+    let gdb = gdb.args([
+        "-ex", "run", "-ex", "bt", "-ex", "delete", "-ex", "continue",
+    ]);
+    let done = gdb.arg("--args").arg(program).args(["calls", "0"]).run();
+    shows(
+        &done,
+        &[
+            "Breakpoint 1",
+            "getpeername",
+            "calls ()",
+            "main",
+            "exited normally",
+        ],
+    );
+    done.stderr_has("it is traced by");
+}
+
+/// Runs tests/cli/c/races.c.
+fn race(words: &[&str]) -> Done {
+    let sandbox = Sandbox::new();
+    let program = compile(&sandbox, "races");
+    let races = quicwrap(&sandbox, "zpoline", "warn").arg(program);
+    races.args(words).run()
+}
+
+#[test]
+fn a_program_may_be_executed_while_a_thread_is_stopped() {
+    wrapped_only!();
+    assert_eq!(race(&["exec", "200"]).success().text(), "done\n");
+}
+
+#[test]
+fn code_that_others_run_may_be_patched() {
+    wrapped_only!();
+    assert_eq!(race(&["patch", "100"]).success().text(), "done\n");
+}
+
+#[test]
+fn a_process_that_is_stopped_and_continued_goes_on() {
+    wrapped_only!();
+    assert_eq!(race(&["stop", "300"]).success().text(), "done\n");
+}
+
+#[test]
+fn the_exit_status_of_a_process_that_is_traced_arrives() {
+    wrapped_only!();
+    let sandbox = Sandbox::new();
+    let program = compile(&sandbox, "races");
+    for _ in 0..40 {
+        let races = quicwrap(&sandbox, "zpoline", "warn").arg(&program);
+        races.args(["exit", "1"]).run().exits(7);
     }
+}
+
+/// ptrace(2) waits for that, and nobody else does.
+#[test]
+fn a_thread_in_the_middle_of_execve_holds_up_nobody() {
+    wrapped_only!();
+    let sandbox = Sandbox::new();
+    let program = compile(&sandbox, "races");
+    let interpreter = sandbox.path("interpreter");
+    std::fs::copy(interpreter_of(&program), &interpreter).unwrap();
+    let executed = sandbox.path("executed");
+    let mut cc = Command::new(tools::need("cc"));
+    let mut option = OsString::from("-Wl,--dynamic-linker=");
+    option.push(&interpreter);
+    let source = sandbox.file(
+        "executed.c",
+        "int main(void) { return __builtin_puts(\"executed\") < 0; }",
+    );
+    let built = cc.arg("-o").arg(&executed).arg(source).arg(option).status();
+    assert!(built.is_ok_and(|status| status.success()), "cc");
+    let races = quicwrap(&sandbox, "zpoline", "info")
+        .arg(program)
+        .arg("held");
+    let done = races.arg(executed).arg(interpreter).run().success();
+    assert_eq!(done.text(), "answered\nexecuted\n");
+    done.stderr_has("not stopped in time");
+}
+
+/// The dynamic linker that a program names.
+fn interpreter_of(program: &Path) -> PathBuf {
+    let mut readelf = Command::new(tools::need("readelf"));
+    let headers = readelf.arg("-lW").arg(program).output().expect("readelf");
+    let headers = String::from_utf8_lossy(&headers.stdout);
+    let mut lines = headers.lines();
+    let line = lines.find_map(|line| line.split_once("interpreter: "));
+    let (_, path) = line.expect("a program that is linked dynamically");
+    PathBuf::from(path.trim_end_matches(']'))
 }
 
 /// The pid of the program that waits.
