@@ -216,12 +216,7 @@ impl Supervisor {
 
     fn receive(&self) {
         match self.listener.receive() {
-            Ok(trapped) => {
-                self.handle(trapped);
-                if trapped.number == libc::SYS_connect {
-                    self.transport().proceed();
-                }
-            }
+            Ok(trapped) => self.handle(trapped),
             // The caller was killed or interrupted between the poll and this.
             Err(Errno::ENOENT | Errno::EINTR) => {}
             Err(error) => tracing::error!(%error, "cannot receive a trapped call"),

@@ -54,6 +54,9 @@ impl Supervisor {
             // Without the table, which the network's thread may want meanwhile.
             answer => self.send(&trapped, answer),
         }
+        if trapped.number == libc::SYS_connect {
+            self.transport().proceed();
+        }
     }
 
     /// Answers a call that has waited.
