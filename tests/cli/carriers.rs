@@ -5,6 +5,7 @@ use std::net::UdpSocket;
 use crate::common::net::{free_port, tcp_listens, udp_bound};
 use crate::common::{Sandbox, Wrapped};
 use crate::identity::Identity;
+use crate::script;
 use crate::talk::{self, WORDS, all_well};
 
 fn as_it_is(command: Wrapped) -> Wrapped {
@@ -212,4 +213,12 @@ fn no_door_for_strangers_beside_the_one_that_is_guarded() {
     let done = options(sandbox.wrap("true")).option(&ca.cert).run();
     done.exits(125)
         .stderr_has("--also-tcp takes plain TCP clients");
+}
+
+/// A stream of the QUIC connection that is there is not waited for. TCP left alone is, by the supervisor.
+#[test]
+fn a_known_peer_is_connected_to_at_once() {
+    let sandbox = Sandbox::new();
+    let done = script(&sandbox, "at_once.py").run().success();
+    assert_eq!(done.text(), "EINPROGRESS [True]\n");
 }
