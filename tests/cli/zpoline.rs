@@ -184,15 +184,17 @@ fn a_debugger_runs_and_stops_a_program() {
     let sandbox = Sandbox::new();
     let program = compile(&sandbox, "races");
     let gdb = quicwrap(&sandbox, "zpoline", "info").arg(tools::need("gdb"));
-    let gdb = gdb.args(["-q", "-nx", "-batch", "-ex", "break getpeername"]);
-    let gdb = gdb.args([
-        "-ex", "run", "-ex", "bt", "-ex", "delete", "-ex", "continue",
-    ]);
-    let done = gdb.arg("--args").arg(program).args(["calls", "0"]).run();
+    // Not by a shell, which may make calls of its own; and code is left alone where a breakpoint has
+    // changed its page, so the one in libc comes after a round of calls.
+    let gdb = gdb.args(["-q", "-nx", "-batch", "-ex", "set startup-with-shell off"]);
+    let gdb = gdb.args(["-ex", "break calls", "-ex", "run", "-ex", "continue"]);
+    let gdb = gdb.args(["-ex", "break getpeername", "-ex", "continue"]);
+    let gdb = gdb.args(["-ex", "bt", "-ex", "delete", "-ex", "continue"]);
+    let done = gdb.arg("--args").arg(program).args(["calls", "1"]).run();
     shows(
         &done,
         &[
-            "Breakpoint 1",
+            "Breakpoint 2",
             "getpeername",
             "calls ()",
             "main",
