@@ -11,6 +11,7 @@ use std::{
 
 use nix::{
     errno::Errno,
+    poll::{PollFd, PollFlags, PollTimeout, poll},
     sys::{
         epoll::{EpollEvent, EpollFlags, EpollTimeout},
         signal::{SigSet, Signal, kill},
@@ -27,12 +28,11 @@ use crate::{
 
 /// Tags of the loop's own descriptors. Socket ids are SO_COOKIEs, which the kernel counts up from 1.
 pub(super) mod tag {
-    pub(in crate::supervisor) const LISTENER: u64 = u64::MAX;
-    pub(in crate::supervisor) const CHILDREN: u64 = u64::MAX - 1;
-    pub(in crate::supervisor) const FRONT: u64 = u64::MAX - 2;
-    pub(in crate::supervisor) const DRAINED: u64 = u64::MAX - 3;
-    pub(in crate::supervisor) const CLOSES: u64 = u64::MAX - 4;
-    pub(in crate::supervisor) const FAST_PATH: u64 = u64::MAX - 5;
+    pub(in crate::supervisor) const CHILDREN: u64 = u64::MAX;
+    pub(in crate::supervisor) const FRONT: u64 = u64::MAX - 1;
+    pub(in crate::supervisor) const DRAINED: u64 = u64::MAX - 2;
+    pub(in crate::supervisor) const CLOSES: u64 = u64::MAX - 3;
+    pub(in crate::supervisor) const FAST_PATH: u64 = u64::MAX - 4;
 }
 
 /// Events fetched at a time.
@@ -126,7 +126,6 @@ impl Supervisor {
     pub(crate) fn run(&self, front: Front, hooks: Hooks<'_>) -> nix::Result<Option<Farewell>> {
         let children = child_signals()?;
         let readable = |tag| EpollEvent::new(EpollFlags::EPOLLIN, tag);
-        self.epoll.add(&self.listener, readable(tag::LISTENER))?;
         self.epoll.add(&children, readable(tag::CHILDREN))?;
         self.epoll.add(&self.drained, readable(tag::DRAINED))?;
         if let Some(fast_path) = &self.fast_path {
@@ -164,29 +163,40 @@ impl Supervisor {
         }
     }
 
-    /// Waits for events and deals with them. Returns whether the network has delivered everything.
+    /// Waits for calls and events, and deals with them. Returns whether the network has delivered everything.
     fn turn(&self, processes: &mut Processes<'_>, children: &SignalFd) -> nix::Result<bool> {
-        let mut events = [EpollEvent::empty(); BATCH];
-        let count = match self.epoll.wait(&mut events, self.timeout(processes)) {
-            Err(Errno::EINTR) => 0,
+        // By poll(2), which a call wakes on its own processor: through epoll(7) that is lost, and this thread is left
+        // where it was last. The listener comes first, so that what a program closed before a call that is found is
+        // found as well.
+        let mut ready = [&self.listener.as_fd(), &self.epoll.0.as_fd()]
+            .map(|fd| PollFd::new(*fd, PollFlags::POLLIN));
+        let asked = if processes.all_gone {
+            &mut ready[1..]
+        } else {
+            &mut ready
+        };
+        match poll(asked, self.timeout(processes)) {
+            Err(Errno::EINTR) => return Ok(false),
             result => result?,
         };
-        // Calls come last: what a program closed before its call is to be known then. In the same
-        // way the end of all tasks is known before the end of the drain.
-        events[..count].sort_by_key(|event| match event.data() {
-            tag::DRAINED => 2,
-            tag::LISTENER => 1,
-            _ => 0,
-        });
+        let [calls, events] = ready.map(|fd| fd.revents().unwrap_or(PollFlags::empty()));
+        let drained = !events.is_empty() && self.events(processes, children)?;
+        if calls.contains(PollFlags::POLLIN) {
+            self.receive();
+        } else if !calls.is_empty() {
+            processes.all_gone = true;
+            processes.wait_for_target();
+        }
+        Ok(drained)
+    }
+
+    /// Deals with events. Returns whether the network has delivered everything.
+    fn events(&self, processes: &mut Processes<'_>, children: &SignalFd) -> nix::Result<bool> {
+        let mut events = [EpollEvent::empty(); BATCH];
+        let count = self.epoll.wait(&mut events, EpollTimeout::ZERO)?;
         let mut drained = false;
         for event in &events[..count] {
             match event.data() {
-                tag::LISTENER if event.events().contains(EpollFlags::EPOLLIN) => self.receive(),
-                tag::LISTENER => {
-                    self.epoll.delete(&self.listener)?;
-                    processes.all_gone = true;
-                    processes.wait_for_target();
-                }
                 tag::CHILDREN => {
                     while matches!(children.read_signal(), Ok(Some(_))) {}
                     processes.reap();
@@ -224,7 +234,7 @@ impl Supervisor {
     }
 
     /// Until when nothing needs doing unasked.
-    fn timeout(&self, processes: &Processes<'_>) -> EpollTimeout {
+    fn timeout(&self, processes: &Processes<'_>) -> PollTimeout {
         let waiting = self.table().parked.iter().map(|parked| parked.due()).min();
         let look = self
             .closes
@@ -236,11 +246,11 @@ impl Supervisor {
             .and_then(|fast_path| fast_path.due());
         let others = processes.release_at.into_iter().chain(look).chain(job);
         let Some(at) = waiting.into_iter().chain(others).min() else {
-            return EpollTimeout::NONE;
+            return PollTimeout::NONE;
         };
         // Rounded up: a millisecond early would be a turn for nothing.
         let left = at.saturating_duration_since(Instant::now()) + Duration::from_micros(999);
-        u16::try_from(left.as_millis()).map_or(EpollTimeout::MAX, EpollTimeout::from)
+        u16::try_from(left.as_millis()).map_or(PollTimeout::MAX, PollTimeout::from)
     }
 
     /// Answers calls that were to get the fast path, and do not.
