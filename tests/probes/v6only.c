@@ -1,10 +1,27 @@
 // IPV6_V6ONLY: default, set before and after bind, what it excludes, and a second listener for IPv4.
 #include "probe.h"
 
+/* A port that is free for both families, and stays so: the kernel gives away none below 32,768, and tests none below
+ * 12,000. */
+static uint16_t common_port(void) {
+    int on = 1;
+    for (uint16_t port = 10000 + getpid() % 2000;; port++) {
+        struct sockaddr_in6 six = {.sin6_family = AF_INET6, .sin6_port = htons(port)};
+        struct sockaddr_in four = {.sin_family = AF_INET, .sin_port = htons(port)};
+        int s = tcp6(), t = tcp4();
+        MUST(setsockopt(s, IPPROTO_IPV6, IPV6_V6ONLY, &on, sizeof on));
+        int free = bind(s, SA(six), sizeof six) == 0 && bind(t, SA(four), sizeof four) == 0;
+        close(s);
+        close(t);
+        if (free)
+            return port;
+    }
+}
+
 int main(void) {
     int s = tcp6(), on = 1, off = 0, value = -1;
     socklen_t len = sizeof value;
-    struct sockaddr_in6 a = {.sin6_family = AF_INET6};
+    struct sockaddr_in6 a = {.sin6_family = AF_INET6, .sin6_port = htons(common_port())};
     T(getsockopt(s, IPPROTO_IPV6, IPV6_V6ONLY, &value, &len));
     printf("default %d length %u\n", value, len);
     T(setsockopt(s, IPPROTO_IPV6, IPV6_V6ONLY, &on, sizeof on));
@@ -28,6 +45,7 @@ int main(void) {
     TFD(accept(four, NULL, NULL));
     /* Without it, it would not be. */
     int both = tcp6(), other = tcp4();
+    a.sin6_port = 0;
     T(bind(both, SA(a), sizeof a));
     T(listen(both, 5));
     b = v4(port_of(both));
