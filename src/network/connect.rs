@@ -162,6 +162,7 @@ pub(super) async fn carry(
     source_port: u16,
     shared: Arc<Shared>,
 ) {
+    flow.activity.give_way();
     // A connection that is lost is noticed by the bridge.
     let _ = introduce(&mut send, source_port).await;
     shared
