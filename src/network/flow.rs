@@ -85,6 +85,8 @@ pub(crate) struct Flow {
     /// Our end of the pair, watched for what the program writes and for its close. Not for room to
     /// write: the program makes some with each read, and would wake this side every time.
     pub(crate) end: AsyncFd<OwnedFd>,
+    /// Urgent data was in the queue when it was last said to be readable. A read ends in front of it.
+    pub(crate) urgent: AtomicBool,
     /// The end was given the buffer for bulk data.
     widened: AtomicBool,
     pub(crate) seal: Arc<Seal>,
@@ -131,7 +133,8 @@ impl Flow {
             wire,
             sent: AtomicU64::new(0),
             received: AtomicU64::new(0),
-            end: watch(end.fd, Interest::READABLE)?,
+            end: watch(end.fd, Interest::READABLE | Interest::PRIORITY)?,
+            urgent: AtomicBool::new(false),
             widened: AtomicBool::new(false),
             seal: end.seal,
             aborted: AtomicBool::new(false),
@@ -193,8 +196,15 @@ impl Flow {
 
     /// Waits for a change that may make reading possible.
     pub(crate) async fn readable(&self) -> io::Result<()> {
+        let mut guard = self
+            .end
+            .ready(Interest::READABLE | Interest::PRIORITY)
+            .await?;
+        if guard.ready().is_priority() {
+            self.urgent.store(true, Ordering::Relaxed);
+        }
         // Cleared before the attempt to read: an event after that counts again.
-        self.end.readable().await?.clear_ready();
+        guard.clear_ready();
         Ok(())
     }
 

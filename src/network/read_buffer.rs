@@ -1,7 +1,10 @@
 //! Reading what the program writes, up to the seal that shutdown(2) may have left.
 #![forbid(unsafe_code)]
 
-use std::os::fd::{AsFd, AsRawFd};
+use std::{
+    os::fd::{AsFd, AsRawFd},
+    sync::atomic::Ordering,
+};
 
 use bytes::{Bytes, BytesMut};
 use nix::sys::socket::{MsgFlags, recv};
@@ -62,7 +65,7 @@ impl ReadBuffer {
         }
         let offered = self.bytes.capacity();
         let Received { count, more } = receive(flow.end.as_fd(), &mut self.bytes, usize::MAX)?;
-        self.drained = !more;
+        self.drained = !more && !flow.urgent.swap(false, Ordering::Relaxed);
         flow.activity.note(flow.id, count);
         if count == offered {
             self.room = (offered * 4).min(LARGE_READ);
