@@ -174,6 +174,8 @@ pub(crate) fn show_reset(program: impl FnOnce() -> Option<OwnedFd>, ours: OwnedF
 /// Shows that the peer has closed and wants no more: reads find the end, writes get EPIPE. What the
 /// program wrote meanwhile is dropped, as TCP drops it.
 pub(crate) fn show_broken(ours: OwnedFd) {
+    // First, so that the queue comes to an end: a program that writes without a pause would fill it all along.
+    shut_down(ours.as_fd(), libc::SHUT_RD);
     let mut sink = [0; FILLER.len()];
     while matches!(
         recv(ours.as_raw_fd(), &mut sink, MsgFlags::MSG_DONTWAIT),
@@ -399,6 +401,40 @@ mod tests {
         assert_eq!(read(), Err(Errno::ECONNRESET));
         let sent = send(program.as_raw_fd(), b"x", MsgFlags::MSG_NOSIGNAL);
         assert_eq!(sent, Err(Errno::EPIPE));
+    }
+
+    /// Sends without a pause until that fails, or so many bytes are sent. Returns how many were.
+    fn send_on(end: &OwnedFd, most: usize) -> usize {
+        let bytes = vec![0; 1 << 20];
+        let mut sent = 0;
+        while sent < most {
+            match send(end.as_raw_fd(), &bytes, MsgFlags::MSG_NOSIGNAL) {
+                Ok(more) => sent += more,
+                Err(Errno::EPIPE) => break,
+                Err(error) => panic!("{error}"),
+            }
+        }
+        sent
+    }
+
+    #[test]
+    fn a_writer_without_a_pause_is_stopped() {
+        use nix::sched::{CpuSet, sched_getcpu, sched_setaffinity};
+        // Some times what the buffers hold.
+        const FAR_TOO_MUCH: usize = 32 << 20;
+        // On one processor the queue is sometimes filled again whenever it is empty.
+        let mut one = CpuSet::new();
+        one.set(sched_getcpu().unwrap()).unwrap();
+        sched_setaffinity(nix::unistd::Pid::from_raw(0), &one).unwrap();
+        for _ in 0..300 {
+            let (program, ours) = connected();
+            set_nonblocking(program.as_fd(), false).unwrap();
+            let writer = std::thread::spawn(move || send_on(&program, FAR_TOO_MUCH));
+            let mut fds = [PollFd::new(ours.as_fd(), PollFlags::POLLIN)];
+            assert_eq!(poll(&mut fds, PollTimeout::NONE), Ok(1));
+            show_broken(ours);
+            assert!(writer.join().unwrap() < FAR_TOO_MUCH);
+        }
     }
 
     #[test]
