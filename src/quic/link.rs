@@ -2,12 +2,13 @@
 #![forbid(unsafe_code)]
 
 use std::{
+    pin::pin,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
 use quinn::{Connection, VarInt};
-use tokio::sync::watch;
+use tokio::{sync::Notify, time::Instant};
 
 use super::{code, config};
 
@@ -19,12 +20,22 @@ const IDLE_LIFE: Duration = Duration::from_secs(30);
 pub(crate) struct Link {
     /// quinn's handle.
     pub(crate) connection: Connection,
-    /// Whether no new stream may begin.
-    retired: Mutex<bool>,
-    /// Streams in use.
-    streams: watch::Sender<usize>,
+    usage: Mutex<Usage>,
+    /// Notified when the last stream has ended.
+    unused: Notify,
     /// Streams that a listener has taken.
     taken: Mutex<Taken>,
+}
+
+/// What a link is used for. Each short connection changes it, and wakes nobody by that.
+#[derive(Debug)]
+struct Usage {
+    /// No new stream may begin.
+    retired: bool,
+    /// Streams in use.
+    streams: usize,
+    /// When the last one has ended, if there is none.
+    unused_since: Instant,
 }
 
 /// How many streams of a server's link listeners have taken, and what the client may do for that.
@@ -71,7 +82,13 @@ impl std::ops::Deref for Share {
 
 impl Drop for Share {
     fn drop(&mut self) {
-        self.link.streams.send_modify(|count| *count -= 1);
+        let mut usage = self.link.usage();
+        usage.streams -= 1;
+        if usage.streams == 0 {
+            usage.unused_since = Instant::now();
+            self.link.unused.notify_waiters();
+        }
+        drop(usage);
         if self.taken {
             self.link.taken().now -= 1;
         }
@@ -83,8 +100,12 @@ impl Link {
     pub(crate) fn new(connection: Connection) -> Arc<Self> {
         Arc::new(Self {
             connection,
-            retired: Mutex::new(false),
-            streams: watch::Sender::new(0),
+            usage: Mutex::new(Usage {
+                retired: false,
+                streams: 0,
+                unused_since: Instant::now(),
+            }),
+            unused: Notify::new(),
             taken: Mutex::new(Taken {
                 now: 0,
                 windows: 0,
@@ -95,11 +116,11 @@ impl Link {
 
     /// A share for a new stream; none when the link is closed or about to be.
     pub(crate) fn share(self: &Arc<Self>) -> Option<Share> {
-        let retired = self.retired();
-        if *retired || self.connection.close_reason().is_some() {
+        let mut usage = self.usage();
+        if usage.retired || self.connection.close_reason().is_some() {
             return None;
         }
-        self.streams.send_modify(|count| *count += 1);
+        usage.streams += 1;
         Some(Share {
             link: Arc::clone(self),
             taken: false,
@@ -128,12 +149,12 @@ impl Link {
 
     /// Lets no new stream begin. Returns whether one could until now.
     pub(crate) fn retire(&self) -> bool {
-        !std::mem::replace(&mut *self.retired(), true)
+        !std::mem::replace(&mut self.usage().retired, true)
     }
 
     /// How many streams are in use.
     pub(crate) fn streams(&self) -> usize {
-        *self.streams.borrow()
+        self.usage().streams
     }
 
     /// Whether any is.
@@ -141,37 +162,43 @@ impl Link {
         self.streams() > 0
     }
 
-    /// Retires the link if no stream is on it. Decided under the lock that [`Self::share`] takes.
-    fn retire_if_unused(&self) -> bool {
-        let mut retired = self.retired();
-        let unused = !self.is_used();
-        *retired |= unused;
-        unused
-    }
-
-    fn retired(&self) -> MutexGuard<'_, bool> {
-        self.retired.lock().unwrap_or_else(PoisonError::into_inner)
+    fn usage(&self) -> MutexGuard<'_, Usage> {
+        self.usage.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Resolves once a link that was retired carries no stream.
     pub(crate) async fn unused(&self) {
-        // An error means that the sender is gone, which `self` owns.
-        let _ = self.streams.subscribe().wait_for(|count| *count == 0).await;
+        loop {
+            let mut unused = pin!(self.unused.notified());
+            // Registered before the look, so that nothing in between is missed.
+            unused.as_mut().enable();
+            if !self.is_used() {
+                return;
+            }
+            unused.await;
+        }
     }
 
     /// Resolves, and retires the link, once it has carried no stream for a while.
     pub(crate) async fn idle(&self) {
-        let mut streams = self.streams.subscribe();
         loop {
-            let _ = streams.wait_for(|count| *count == 0).await;
-            if tokio::time::timeout(IDLE_LIFE, streams.changed())
-                .await
-                .is_err()
-                && self.retire_if_unused()
-            {
+            tokio::time::sleep_until(self.idle_at()).await;
+            let mut usage = self.usage();
+            if usage.streams == 0 && usage.unused_since.elapsed() >= IDLE_LIFE {
+                usage.retired = true;
                 return;
             }
         }
+    }
+
+    /// When that is, at the earliest.
+    fn idle_at(&self) -> Instant {
+        let usage = self.usage();
+        let since = match usage.streams {
+            0 => usage.unused_since,
+            _ => Instant::now(),
+        };
+        since + IDLE_LIFE
     }
 
     /// Tells the peer that the link is no longer needed.
