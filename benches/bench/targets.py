@@ -96,6 +96,7 @@ TARGETS = [
     _answered("trapped-error", 0.6),
     _answered("trapped-foreign", 0.5),
     _fast("ab", True, 1.3),
+    _fast("bulk", True, 0.95),
     _fast("redis-ping", False, 1.05),
     _fast("redis-get", True, 0.95),
     *_idle("idle-memory", "kB of each of 10,000 idle connections", 12),
