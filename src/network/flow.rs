@@ -167,9 +167,11 @@ impl Flow {
         self.hurry.notify_one();
     }
 
-    /// Whether the program may still write, or has written what the peer does not have yet.
+    /// Whether the program may still write, has written what the peer does not have yet, or has closed, which the peer
+    /// has not been told.
     pub(crate) fn is_undelivered(&self) -> bool {
-        !self.delivered.load(Ordering::Relaxed)
+        let untold = || !self.fin_shown.load(Ordering::Relaxed) && self.is_hung_up();
+        !self.delivered.load(Ordering::Relaxed) || untold()
     }
 
     /// Whether the program has closed its end, or both directions are shut down.

@@ -27,28 +27,29 @@ use super::{code, raw::Wire};
 use crate::emul::transport::{Closing, Events};
 use crate::network::{
     ending::{self, Ended, Patience},
-    flow::{Flow, Pieces, Written},
+    flow::{Carrier, Flow, Pieces, Written},
     read_buffer::ReadBuffer,
 };
 
 /// How long a side that was told of a reset may take to answer. It does not if it had sent FIN, and
 /// all was acknowledged, before it was told.
 const RESET_PATIENCE: Duration = Duration::from_secs(2);
+/// How late an acknowledgement may be, RFC 9000 section 18.2.
+const MAX_ACK_DELAY: Duration = Duration::from_millis(25);
 type Stopped = Pin<Box<dyn Future<Output = Result<Option<VarInt>, StoppedError>> + Send>>;
 
 /// Carries bytes until both directions have ended and what the program wrote is delivered.
-/// Returns whether it ended in order, with FIN both ways.
 pub(crate) async fn run(
     flow: Arc<Flow>,
     mut send: SendStream,
     mut recv: RecvStream,
     events: &dyn Events,
-) -> bool {
+) {
     let outward = async {
         let ended = up(&flow, &mut send, events).await;
-        settle(&flow, ended, &mut send).await;
+        let answered = settle(&flow, ended, &mut send).await;
         flow.set_delivered();
-        ended
+        (ended, answered)
     };
     let inward = async {
         let ended = down(&flow, &mut recv, events).await;
@@ -58,7 +59,7 @@ pub(crate) async fn run(
         ended
     };
     // In this order: what the program wrote is read before its close is told.
-    let (up, down) = tokio::join!(biased; outward, inward);
+    let ((up, answered), down) = tokio::join!(biased; outward, inward);
     tracing::debug!(id = ?flow.id, ?up, ?down, "connection ended");
     if up.is_reset() || down.is_reset() {
         // Either direction may have ended already.
@@ -66,13 +67,31 @@ pub(crate) async fn run(
         let _ = recv.stop(code::RESET);
     }
     ending::tell(&flow, up, down, events);
-    !up.is_abrupt() && !down.is_abrupt()
+    if (up.is_abrupt() || down.is_abrupt()) && !answered {
+        take_leave(&flow).await;
+    }
 }
 
-/// Waits until the peer has acknowledged everything, or wants no more.
-async fn settle(flow: &Flow, ended: Ended, send: &mut SendStream) {
+/// A reset was told that nobody confirms. The QUIC connection stays until it has arrived, as far as can be known: its
+/// CONNECTION_CLOSE takes back what was not sent yet.
+async fn take_leave(flow: &Flow) {
+    if let Carrier::Quic { link, .. } = &flow.carrier {
+        let connection = &link.connection;
+        // RFC 9002 section 6.2.1; the variance is at most half the round-trip time at first, and less later.
+        let pto = 3 * connection.rtt() + MAX_ACK_DELAY;
+        // As long as a closing connection stays, RFC 9000 section 10.2.
+        let _ = tokio::time::timeout(3 * pto, connection.closed()).await;
+    }
+}
+
+/// Waits until the peer has acknowledged everything, or wants no more. Returns whether it has heard of a reset, if that
+/// is how the direction ended.
+async fn settle(flow: &Flow, ended: Ended, send: &mut SendStream) -> bool {
     match ended {
-        Ended::Reset(_) => flow.hurry(),
+        Ended::Reset(_) => {
+            flow.hurry();
+            true
+        }
         Ended::Aborted => {
             let answer = send.stopped();
             let patience = match flow.wire {
@@ -80,16 +99,20 @@ async fn settle(flow: &Flow, ended: Ended, send: &mut SendStream) {
                 // Nothing but RESET_STREAM says it there.
                 Wire::Raw => Duration::ZERO,
             };
-            if tokio::time::timeout(patience, answer).await.is_err() {
+            let answered = tokio::time::timeout(patience, answer).await.is_ok();
+            if !answered {
                 let _ = send.reset(code::RESET);
             }
+            answered
         }
-        Ended::Finished | Ended::HungUp => match send.stopped().await {
-            Ok(Some(code)) if code::is_reset(code, flow.wire) => {
+        Ended::Finished | Ended::HungUp => {
+            if let Ok(Some(code)) = send.stopped().await
+                && code::is_reset(code, flow.wire)
+            {
                 flow.reset_behind(code::bytes_before_reset(code));
             }
-            _ => {}
-        },
+            false
+        }
     }
 }
 

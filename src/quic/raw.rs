@@ -25,8 +25,6 @@ pub(crate) enum Wire {
 
 /// How long a connection may wait for its first byte before the reason is named.
 const SILENCE: Duration = Duration::from_secs(5);
-/// How long the peer is given to see a reset and close the connection.
-const FAREWELL: Duration = Duration::from_secs(2);
 
 /// Carries a connection that this side has made, to its end.
 pub(crate) async fn run_client(
@@ -38,17 +36,9 @@ pub(crate) async fn run_client(
     let hint = hint_at_silence(&flow, &link);
     let bridge = bridge::run(Arc::clone(&flow), send, recv, events);
     tokio::pin!(bridge);
-    let in_order = tokio::select! {
-        in_order = &mut bridge => in_order,
+    tokio::select! {
+        () = &mut bridge => {}
         () = hint => bridge.await,
-    };
-    take_leave(&link, in_order).await;
-}
-
-/// CONNECTION_CLOSE would overtake a reset that is still on its way.
-async fn take_leave(link: &Link, in_order: bool) {
-    if !in_order {
-        let _ = tokio::time::timeout(FAREWELL, link.connection.closed()).await;
     }
     link.close();
 }
@@ -99,8 +89,8 @@ async fn run_server(flow: Arc<Flow>, link: Arc<Link>, events: &dyn Events) {
             biased;
             opened = link.connection.accept_bi() => match opened {
                 Ok((send, recv)) => {
-                    let in_order = bridge::run(Arc::clone(&flow), send, recv, events).await;
-                    return take_leave(&link, in_order).await;
+                    bridge::run(Arc::clone(&flow), send, recv, events).await;
+                    return link.close();
                 }
                 Err(error) => {
                     flow.set_delivered();

@@ -237,3 +237,18 @@ fn an_idle_connection_lives() {
     server.send("answer\n");
     client.wait_stdout("answer");
 }
+
+/// Its end follows the reset closely, and is not to take it back; on several threads the two are told by different ones.
+#[test]
+fn a_server_that_ends_with_data_unread() {
+    for _ in 0..10 {
+        let sandbox = Sandbox::new();
+        let port = free_port();
+        let server = script(&sandbox, "abort.py").option("--threads").option("3");
+        let mut server = server.args(["serve", &port.to_string()]).spawn();
+        server.wait_stdout("listening");
+        let client = script(&sandbox, "abort.py").args(["call", &port.to_string()]);
+        assert_eq!(client.run().success().text(), "b'' EPIPE\n");
+        server.finish().success();
+    }
+}
