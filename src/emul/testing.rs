@@ -46,6 +46,8 @@ impl Transport for FakeTransport {
         self.refuse.map_or(Ok(address), Err)
     }
 
+    fn expect_udp(&self, _: SocketAddr) {}
+
     fn listen(&self, id: SocketId) -> Result<(), Errno> {
         self.listening.lock().unwrap().push(id);
         self.refuse.map_or(Ok(()), Err)

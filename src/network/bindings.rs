@@ -17,7 +17,7 @@ use socket2::Socket;
 
 use super::{
     listeners::Listeners,
-    port::PortOffset,
+    port::{PortAdvice, PortOffset},
     tcp::{self, Acceptor},
     udp,
 };
@@ -55,6 +55,7 @@ pub(crate) struct Bindings {
     next_port: u16,
     /// Retired servers, whose ports are free a moment later.
     closing: Vec<Arc<Server>>,
+    advice: PortAdvice,
 }
 
 /// One bound address.
@@ -139,7 +140,14 @@ impl Bindings {
         if self.is_source(&request) {
             return Err(Errno::EADDRINUSE);
         }
-        let (reserved, address) = self.reserve(&request, carriers)?;
+        let reserved = self.reserve(&request, carriers);
+        if reserved.as_ref().err() == Some(&Errno::EADDRINUSE)
+            && carriers.quic
+            && tcp::reserve(&request).is_ok()
+        {
+            self.advice.taken(request.address, self.offset);
+        }
+        let (reserved, address) = reserved?;
         let request = BindRequest { address, ..request };
         let binding = Binding {
             owners: HashMap::from([(id, request)]),
@@ -151,6 +159,21 @@ impl Bindings {
         self.bound.insert(address, binding);
         self.by_socket.insert(id, address);
         Ok(address)
+    }
+
+    /// Notes that the program is about to bind a UDP socket of its own.
+    pub(crate) fn expect_udp(&mut self, wanted: SocketAddr) {
+        let offset = self.offset;
+        let collides = |(tcp, binding): &(&SocketAddr, &Binding)| {
+            let has_udp = binding.reserved.udp.is_some() || binding.server.is_some();
+            let any = tcp.ip().is_unspecified() || wanted.ip().is_unspecified();
+            has_udp
+                && (any || tcp.ip() == wanted.ip())
+                && offset.to_udp(**tcp).map(|udp| udp.port()) == Ok(wanted.port())
+        };
+        if let Some((&tcp, _)) = self.bound.iter().find(collides) {
+            self.advice.wanted(tcp, offset);
+        }
     }
 
     /// Takes the port, perhaps from a server that is about to give it up.

@@ -324,6 +324,10 @@ impl Transport for Network {
         })
     }
 
+    fn expect_udp(&self, wanted: SocketAddr) {
+        self.bindings().expect_udp(wanted);
+    }
+
     fn listen(&self, id: SocketId) -> Result<(), Errno> {
         let mut bindings = self.bindings();
         let binding = bindings.of(id).ok_or(Errno::EINVAL)?;

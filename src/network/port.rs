@@ -45,6 +45,38 @@ impl PortOffset {
     }
 }
 
+/// Says, once, what to do where QUIC and somebody else want one UDP port: TCP and UDP have port numbers of their own.
+#[derive(Debug, Default)]
+pub(crate) struct PortAdvice(bool);
+
+impl PortAdvice {
+    /// bind(2) of a TCP port fails, which TCP by itself would have had.
+    pub(crate) fn taken(&mut self, tcp: SocketAddr, offset: PortOffset) {
+        if let Some(udp) = self.first(tcp, offset) {
+            tracing::warn!(
+                "TCP port {} cannot be bound: UDP port {udp}, which is to carry it, is in use, by the program itself or by another; free it, or choose another --port-offset, such as 10000, at both ends",
+                tcp.port(),
+            );
+        }
+    }
+
+    /// The program binds a UDP port that carries one of its TCP ports.
+    pub(crate) fn wanted(&mut self, tcp: SocketAddr, offset: PortOffset) {
+        if let Some(udp) = self.first(tcp, offset) {
+            tracing::warn!(
+                "the program wants UDP port {udp} for itself, which carries its TCP port {}: it gets EADDRINUSE; choose another --port-offset, such as 10000, at both ends",
+                tcp.port(),
+            );
+        }
+    }
+
+    fn first(&mut self, tcp: SocketAddr, offset: PortOffset) -> Option<u16> {
+        let given = std::mem::replace(&mut self.0, true);
+        let udp = offset.to_udp(tcp).ok()?;
+        (!given).then(|| udp.port())
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -8,7 +8,7 @@ use std::{
 };
 
 use nix::errno::Errno;
-use socket2::SockRef;
+use socket2::{Protocol, SockRef};
 
 use super::{
     Supervisor,
@@ -25,7 +25,7 @@ use crate::emul::{
     options::name,
     outcome::{Answer, Injection, Origin, Outcome, Wait},
     setsockopt::{RARELY_SET, Value},
-    socket::{Socket, SocketId, State},
+    socket::{Family, Socket, SocketId, State},
 };
 use crate::sys::socket::{INTERFACE_REQUEST_BYTES, ask_interface};
 
@@ -160,7 +160,7 @@ fn sockaddr(call: &Call<'_>) -> Result<Vec<u8>, Errno> {
 }
 
 fn bind(supervisor: &Supervisor, call: &Call<'_>) -> Answer {
-    on_socket(supervisor, call, |table, id, end| {
+    let answer = on_socket(supervisor, call, |table, id, end| {
         let entry = table.get(id).ok_or(Errno::EBADF)?;
         let privileged = || tasks::may_bind_any_port(call.tid());
         let (limits, transport) = (&supervisor.limits, supervisor.transport());
@@ -174,7 +174,27 @@ fn bind(supervisor: &Supervisor, call: &Call<'_>) -> Answer {
         )?;
         supervisor.watch_close(id, end.as_fd());
         Ok(answer)
-    })
+    });
+    if matches!(answer, Ok(Outcome::Native(_)))
+        && let Some(wanted) = udp_port(supervisor, call)
+    {
+        supervisor.transport().expect_udp(wanted);
+    }
+    answer
+}
+
+/// The address that a UDP socket is about to be bound to, if it names a port.
+fn udp_port(supervisor: &Supervisor, call: &Call<'_>) -> Option<SocketAddr> {
+    let bytes = sockaddr(call).ok()?;
+    let family = match address::family_of(&bytes)? {
+        libc::AF_INET => Family::V4,
+        libc::AF_INET6 => Family::V6,
+        _ => return None,
+    };
+    let wanted = address::parse(&bytes, family).ok()?;
+    let socket = call.descriptor(&supervisor.tasks, call.int(0)).ok()?;
+    let protocol = SockRef::from(&socket).protocol().ok()?;
+    (wanted.port() != 0 && protocol == Some(Protocol::UDP)).then_some(wanted)
 }
 
 fn listen(supervisor: &Supervisor, call: &Call<'_>) -> Answer {

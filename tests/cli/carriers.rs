@@ -2,6 +2,7 @@
 
 use std::net::UdpSocket;
 
+use crate::common::command::options_for_all;
 use crate::common::net::{free_port, tcp_listens, udp_bound};
 use crate::common::{Sandbox, Wrapped};
 use crate::identity::Identity;
@@ -145,6 +146,30 @@ fn a_port_offset_leaves_udp_to_the_program() {
     let _server = talk::server(&sandbox, port, &offset);
     assert!(udp_bound(port + 1300));
     all_well(talk::client(&sandbox, port, &offset), WORDS);
+}
+
+/// As a DNS server does.
+#[test]
+fn a_program_that_has_tcp_and_udp_on_one_port_is_told_of_the_offset() {
+    wrapped_only!();
+    let (sandbox, port) = (Sandbox::new(), free_port().to_string());
+    let both = |order: [&str; 2]| script(&sandbox, "both.py").arg(&port).args(order);
+    for (order, refused, reason) in [
+        (["tcp", "udp"], "udp", "the program wants UDP port"),
+        (["udp", "tcp"], "tcp", "UDP port"),
+    ] {
+        let done = both(order).run().success();
+        assert_eq!(done.text(), format!("{refused} EADDRINUSE\n"));
+        // The supervisor does not see what a patched call site does with sockets of the kernel's.
+        let unseen = refused == "udp" && options_for_all().iter().any(|word| word == "zpoline");
+        if !unseen {
+            done.stderr_has(reason);
+            done.stderr_has("choose another --port-offset");
+        }
+        let done = both(order).option("--port-offset").option("1300").run();
+        let done = done.success();
+        assert_eq!((done.text().as_str(), done.stderr.as_str()), ("", ""));
+    }
 }
 
 #[test]
