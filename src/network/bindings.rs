@@ -143,6 +143,7 @@ impl Bindings {
         let reserved = self.reserve(&request, carriers);
         if reserved.as_ref().err() == Some(&Errno::EADDRINUSE)
             && carriers.quic
+            && !self.is_bound(request.address.port())
             && tcp::reserve(&request).is_ok()
         {
             self.advice.taken(request.address, self.offset);
@@ -206,6 +207,11 @@ impl Bindings {
         address.port() != 0
             && !request.reuse_address
             && self.connections.values().any(|(_, local)| is_this(local))
+    }
+
+    /// Whether any address with this port is.
+    fn is_bound(&self, port: u16) -> bool {
+        self.bound.keys().any(|bound| bound.port() == port)
     }
 
     /// Gives a port up at once that servers of ours are about to give up: to the program it is free since
@@ -278,7 +284,7 @@ impl Bindings {
             } else {
                 port + 1
             };
-            if self.bound.keys().any(|bound| bound.port() == port) {
+            if self.is_bound(port) {
                 continue;
             }
             local.set_port(port);

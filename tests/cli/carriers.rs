@@ -170,6 +170,10 @@ fn a_program_that_has_tcp_and_udp_on_one_port_is_told_of_the_offset() {
         let done = done.success();
         assert_eq!((done.text().as_str(), done.stderr.as_str()), ("", ""));
     }
+    // TCP by itself would have refused that.
+    let done = both(["tcp", "any"]).run().success();
+    let told = done.stderr.as_str();
+    assert_eq!((done.text().as_str(), told), ("any EADDRINUSE\n", ""));
 }
 
 #[test]
