@@ -63,8 +63,9 @@ pub(crate) enum Patience {
 }
 
 impl Patience {
-    /// Waits for FIN for net.ipv4.tcp_fin_timeout's default.
-    pub(crate) fn until_fin_timeout() -> Self {
+    /// Waits for FIN for net.ipv4.tcp_fin_timeout's default. Nothing is left to tell the peer meanwhile.
+    pub(crate) fn until_fin_timeout(flow: &Flow) -> Self {
+        flow.set_shut_down();
         Self::Until(Instant::now() + FIN_TIMEOUT)
     }
 

@@ -105,6 +105,8 @@ pub(crate) struct Flow {
     /// Our end was shut down for writing. From then on a hang-up may also mean that the program has
     /// merely shut down its own direction.
     pub(crate) fin_shown: AtomicBool,
+    /// Both directions of the pair were shut down, which hangs up as well, and the peer knows of it what there is to know.
+    shut_down: AtomicBool,
     /// All that the program wrote has reached the peer, or is not wanted.
     pub(crate) delivered: AtomicBool,
     /// Notified when that becomes true.
@@ -144,6 +146,7 @@ impl Flow {
             reset: Notify::new(),
             cut_off: AtomicBool::new(false),
             fin_shown: AtomicBool::new(false),
+            shut_down: AtomicBool::new(false),
             delivered: AtomicBool::new(false),
             progress,
             activity,
@@ -170,8 +173,9 @@ impl Flow {
     /// Whether the program may still write, has written what the peer does not have yet, or has closed, which the peer
     /// has not been told.
     pub(crate) fn is_undelivered(&self) -> bool {
-        let untold = || !self.fin_shown.load(Ordering::Relaxed) && self.is_hung_up();
-        !self.delivered.load(Ordering::Relaxed) || untold()
+        let is = |flag: &AtomicBool| flag.load(Ordering::Relaxed);
+        let untold = || !is(&self.fin_shown) && !is(&self.shut_down) && self.is_hung_up();
+        !is(&self.delivered) || untold()
     }
 
     /// Whether the program has closed its end, or both directions are shut down.
@@ -274,6 +278,12 @@ impl Flow {
     /// All that the program wrote has reached the peer, or is not wanted.
     pub(crate) fn set_delivered(&self) {
         self.delivered.store(true, Ordering::Relaxed);
+        self.progress.notify_waiters();
+    }
+
+    /// A hang-up was no close, as far as is known.
+    pub(crate) fn set_shut_down(&self) {
+        self.shut_down.store(true, Ordering::Relaxed);
         self.progress.notify_waiters();
     }
 

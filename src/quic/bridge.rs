@@ -272,7 +272,7 @@ async fn down(flow: &Flow, recv: &mut RecvStream, events: &dyn Events) -> Ended 
             () = flow.hurry.notified() => continue,
             () = patience.ends(flow) => match (flow.closing(events), &patience) {
                 (Closing::Unknown, Patience::WhileOpen) => {
-                    patience = Patience::until_fin_timeout();
+                    patience = Patience::until_fin_timeout(flow);
                     continue;
                 }
                 (closing, _) => return stop_sender(flow, recv, closing),

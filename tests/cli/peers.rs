@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject};
 
-use crate::common::{Done, Sandbox, net::free_port};
+use crate::common::{Done, Sandbox, Wrapped, net::free_port};
 use crate::identity::Identity;
 use crate::{echo_server, script};
 
@@ -238,17 +238,33 @@ fn an_idle_connection_lives() {
     client.wait_stdout("answer");
 }
 
+fn ends(sandbox: &Sandbox, how: &str, port: u16) -> Wrapped {
+    script(sandbox, "endings.py").args([how, &port.to_string()])
+}
+
 /// Its end follows the reset closely, and is not to take it back; on several threads the two are told by different ones.
 #[test]
 fn a_server_that_ends_with_data_unread() {
     for _ in 0..10 {
-        let sandbox = Sandbox::new();
-        let port = free_port();
-        let server = script(&sandbox, "abort.py").option("--threads").option("3");
-        let mut server = server.args(["serve", &port.to_string()]).spawn();
+        let (sandbox, port) = (Sandbox::new(), free_port());
+        let server = ends(&sandbox, "abort", port).option("--threads");
+        let mut server = server.option("3").spawn();
         server.wait_stdout("listening");
-        let client = script(&sandbox, "abort.py").args(["call", &port.to_string()]);
-        assert_eq!(client.run().success().text(), "b'' EPIPE\n");
+        let seen = ends(&sandbox, "see", port).run().success();
+        assert_eq!(seen.text(), "b'' EPIPE\n");
         server.finish().success();
     }
+}
+
+/// A client that has said all it had to say is not kept until the peer ends as well.
+#[test]
+fn a_client_that_shuts_down_both_directions_and_ends() {
+    let (sandbox, port) = (Sandbox::new(), free_port());
+    let mut server = ends(&sandbox, "hold", port).piped().spawn();
+    server.wait_stdout("listening");
+    // Whoever waited for something all the same would do so for longer than the test may take.
+    let client = ends(&sandbox, "leave", port).option("--linger");
+    client.option("3600").run().success();
+    let held = server.finish().success();
+    assert_eq!(held.text(), "listening\nb'left'\n");
 }

@@ -187,7 +187,7 @@ async fn down(flow: &Flow, remote: &Remote, events: &dyn Events) -> Ended {
             read = read(&remote.stream, &mut buffer) => read,
             () = patience.ends(flow) => match (flow.closing(events), &patience) {
                 (Closing::Unknown, Patience::WhileOpen) => {
-                    patience = Patience::until_fin_timeout();
+                    patience = Patience::until_fin_timeout(flow);
                     continue;
                 }
                 (Closing::Unknown, _) => return Ended::Finished,
