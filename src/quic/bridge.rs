@@ -36,6 +36,7 @@ use crate::network::{
 const RESET_PATIENCE: Duration = Duration::from_secs(2);
 /// How late an acknowledgement may be, RFC 9000 section 18.2.
 const MAX_ACK_DELAY: Duration = Duration::from_millis(25);
+
 type Stopped = Pin<Box<dyn Future<Output = Result<Option<VarInt>, StoppedError>> + Send>>;
 
 /// Carries bytes until both directions have ended and what the program wrote is delivered.
@@ -79,8 +80,9 @@ async fn take_leave(flow: &Flow) {
         let connection = &link.connection;
         // RFC 9002 section 6.2.1; the variance is at most half the round-trip time at first, and less later.
         let pto = 3 * connection.rtt() + MAX_ACK_DELAY;
-        // As long as a closing connection stays, RFC 9000 section 10.2.
-        let _ = tokio::time::timeout(3 * pto, connection.closed()).await;
+        // As long as a closing connection stays, RFC 9000 section 10.2, though a peer may make the time long.
+        let patience = RESET_PATIENCE.min(3 * pto);
+        let _ = tokio::time::timeout(patience, connection.closed()).await;
     }
 }
 
