@@ -5,8 +5,8 @@ Prints a table, and writes it into docs/compatibility.md between its two markers
 natively on this machine, on the same day: how many of them pass wrapped, and why the others do not. The reasons are in
 known.txt beside this file, each a heading of docs/limitations.md.
 
-The suites themselves are scripts in a folder beside the repository, ../shared/suites, or where SUITES says. They install
-Debian packages, so this needs root, and take about half an hour. Name some to run only those; the others' rows are made
+The suites themselves are scripts, beside this file or in a folder beside the repository, ../shared/suites, or where
+SUITES says. They install Debian packages, so this needs root, and take about half an hour. Name some to run only those; the others' rows are made
 from their last results, if there are any in $SUITE_DIR.
 """
 
@@ -29,16 +29,18 @@ SUITES = {
     "cpython-proto": "CPython 3.11: http, ftp, ssl, xmlrpc …",
     "go": "Go's net, net/http, crypto/tls …",
     "libuv": "libuv 1.44",
+    "python-libraries": "Tornado, Twisted, Trio, pyzmq",
 }
 LIMIT = 30 * 60  # seconds for one suite, run once
 
 
 def run(name, work, label, wrap):
     """Runs a suite, whose results lie in a file then."""
-    environment = dict(os.environ, SUITE_DIR=str(work), WRAP=wrap, LABEL=label)
+    environment = dict(os.environ, SUITES=str(SCRIPTS), SUITE_DIR=str(work), WRAP=wrap, LABEL=label)
     print(f"{name}, {label} …", file=sys.stderr, flush=True)
     with open(work / f"{name}-{label}.log", "w") as log:
-        script = SCRIPTS / f"{name}.sh"
+        own = pathlib.Path(__file__).with_name(f"{name}.sh")
+        script = own if own.exists() else SCRIPTS / own.name
         subprocess.run([script], env=environment, stdout=log, stderr=log, timeout=LIMIT, check=False)
 
 
