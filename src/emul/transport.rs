@@ -84,7 +84,8 @@ pub(crate) trait Transport: Send + Sync {
     /// As bind(2): EADDRINUSE, EADDRNOTAVAIL, EACCES.
     fn bind(&self, id: SocketId, request: BindRequest) -> Result<SocketAddr, Errno>;
 
-    /// The program is about to bind a UDP socket of its own to this address: says what to do if that cannot be.
+    /// The program is about to bind a UDP socket of its own to this address: makes way, or says what to do if that cannot
+    /// be.
     fn expect_udp(&self, wanted: SocketAddr);
 
     /// Takes connections for a bound socket from now on.

@@ -162,17 +162,28 @@ impl Bindings {
         Ok(address)
     }
 
-    /// Notes that the program is about to bind a UDP socket of its own.
+    /// Makes way for a UDP socket that the program is about to bind, where a port of ours is free to the program, and says
+    /// what to do where it is not.
     pub(crate) fn expect_udp(&mut self, wanted: SocketAddr) {
         let offset = self.offset;
-        let collides = |(tcp, binding): &(&SocketAddr, &Binding)| {
-            let has_udp = binding.reserved.udp.is_some() || binding.server.is_some();
-            let any = tcp.ip().is_unspecified() || wanted.ip().is_unspecified();
-            has_udp
-                && (any || tcp.ip() == wanted.ip())
-                && offset.to_udp(**tcp).map(|udp| udp.port()) == Ok(wanted.port())
+        let Ok(tcp) = offset.to_tcp(wanted) else {
+            return;
         };
-        if let Some((&tcp, _)) = self.bound.iter().find(collides) {
+        if self.free(tcp.port()) {
+            let request = BindRequest {
+                address: wanted,
+                v6_only: false,
+                reuse_address: false,
+                reuse_port: false,
+            };
+            let _ = once_free(|| udp::reserve(&request).map_err(errno));
+        }
+        let collides = |(bound, binding): &(&SocketAddr, &Binding)| {
+            let has_udp = binding.reserved.udp.is_some() || binding.server.is_some();
+            let any = bound.ip().is_unspecified() || tcp.ip().is_unspecified();
+            has_udp && bound.port() == tcp.port() && (any || bound.ip() == tcp.ip())
+        };
+        if self.bound.iter().any(|bound| collides(&bound)) {
             self.advice.wanted(tcp, offset);
         }
     }
@@ -188,13 +199,7 @@ impl Bindings {
         if first.as_ref().err() != Some(&Errno::EADDRINUSE) || !self.free(request.address.port()) {
             return first;
         }
-        for _ in 0..CLOSING_LOOKS {
-            match reserve(request, carriers, offset) {
-                Err(Errno::EADDRINUSE) => thread::sleep(CLOSING_PAUSE),
-                result => return result,
-            }
-        }
-        Err(Errno::EADDRINUSE)
+        once_free(|| reserve(request, carriers, offset))
     }
 
     /// Whether a connection goes out from this address. Connections do not hold a UDP port of their own.
@@ -361,6 +366,17 @@ impl Bindings {
     }
 }
 
+/// Takes a port that servers of ours are giving up.
+fn once_free<T>(take: impl Fn() -> Result<T, Errno>) -> Result<T, Errno> {
+    for _ in 0..CLOSING_LOOKS {
+        match take() {
+            Err(Errno::EADDRINUSE) => thread::sleep(CLOSING_PAUSE),
+            result => return result,
+        }
+    }
+    Err(Errno::EADDRINUSE)
+}
+
 /// Reserves a port that takes no connection yet.
 fn reserve(
     request: &BindRequest,
@@ -382,11 +398,6 @@ fn reserve_both(
     carriers: Carriers,
     offset: PortOffset,
 ) -> Result<(Reserved, SocketAddr), Errno> {
-    let errno = |error: io::Error| {
-        error
-            .raw_os_error()
-            .map_or(Errno::EADDRNOTAVAIL, Errno::from_raw)
-    };
     let mut reserved = Reserved::default();
     let mut request = *request;
     if carriers.quic {
@@ -401,6 +412,12 @@ fn reserve_both(
         reserved.tcp = Some(socket);
     }
     Ok((reserved, request.address))
+}
+
+fn errno(error: io::Error) -> Errno {
+    error
+        .raw_os_error()
+        .map_or(Errno::EADDRNOTAVAIL, Errno::from_raw)
 }
 
 #[cfg(test)]

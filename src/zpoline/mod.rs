@@ -51,14 +51,14 @@ use crate::{
 
 pub(crate) use self::{image::ImageError, sockets::Sockets};
 
-/// What the fast path does with the calls that it may be asked for; with all others it asks.
+/// What the fast path does with the calls that it may be asked for; with all others it asks. bind(2) is one of these: a
+/// port that a UDP socket is to have may be ours.
 #[rustfmt::skip] // a table reads best with a row on a line
 const ACTIONS: &[(i64, u8)] = &[
     (libc::SYS_connect, action::FOREIGN),
     (libc::SYS_accept, action::FOREIGN),
     (libc::SYS_accept4, action::FOREIGN),
     (libc::SYS_shutdown, action::FOREIGN),
-    (libc::SYS_bind, action::FOREIGN),
     (libc::SYS_listen, action::FOREIGN),
     (libc::SYS_getsockname, action::LOCAL),
     (libc::SYS_getpeername, action::PEER),
