@@ -1,4 +1,5 @@
 // A port that TCP has given up is UDP's at once: a program may use one after the other.
+// net: silent
 #include "probe.h"
 
 int main(void) {

@@ -6,8 +6,8 @@ natively on this machine, on the same day: how many of them pass wrapped, and wh
 known.txt beside this file, each a heading of docs/limitations.md.
 
 The suites themselves are scripts, beside this file or in a folder beside the repository, ../shared/suites, or where
-SUITES says. They install Debian packages, so this needs root, and take about half an hour. Name some to run only those; the others' rows are made
-from their last results, if there are any in $SUITE_DIR.
+SUITES says. They install Debian packages, so this needs root, and take about half an hour. Name some to run only those;
+the others' rows are made from their last results, if there are any in $SUITE_DIR.
 """
 
 import datetime
