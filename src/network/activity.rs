@@ -14,11 +14,13 @@ use tokio::sync::Notify;
 
 use crate::emul::socket::SocketId;
 
-/// How long the thread stays awake. To wake it takes the kernel 30 µs where the processor has gone to rest meanwhile
-/// (measured in a virtual machine); a server on the same host or in the same rack answers within this.
-const AWAKE: Duration = Duration::from_micros(50);
-/// A wait that would have been over within that time, had nobody needed to be woken.
-const SHORT_WAIT: Duration = Duration::from_micros(100);
+/// How long the thread stays awake: as long as KVM does for its guests (halt_poll_ns). A server on the same host or in the
+/// same rack answers within this, also on a processor that takes 70 µs for the work of a round trip, where 50 µs were too
+/// short.
+const AWAKE: Duration = Duration::from_micros(200);
+/// A wait that would have been over within that time, had nobody needed to be woken: at either end program and
+/// supervisor are, for 30 µs each where the processor has gone to rest meanwhile (measured in virtual machines).
+const SHORT_WAIT: Duration = Duration::from_micros(400);
 /// How sure one must be that the next wait is short: each short one counts 1 up to the most, each other 2 less. Where
 /// less than two in three are short, the thread sleeps.
 const MOST: i32 = 8;
