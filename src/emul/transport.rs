@@ -176,7 +176,8 @@ pub(crate) trait Events: Send + Sync {
     /// The attempt has failed.
     fn failed(&self, id: SocketId, error: Errno);
 
-    /// A connection for `listener`. Returns its id and our end of its pair.
+    /// A connection for `listener`. Returns its id and our end of its pair. For one listener this is called once at a
+    /// time: its queue is known by the order.
     ///
     /// # Errors
     /// EAGAIN: as many wait as the backlog allows. Others: nobody listens, or there is no socket for it.

@@ -22,7 +22,8 @@ const LONGEST_PAUSE: Duration = Duration::from_millis(32);
 #[derive(Debug, Default)]
 pub(crate) struct Listeners {
     state: Mutex<State>,
-    /// Held by the connection that waits for a place in a full queue, so that those behind it keep their order.
+    /// Held by the connection that goes into a queue, or waits for a place in a full one: one goes at a time
+    /// ([`Events::incoming`]), and those behind keep their order.
     door: tokio::sync::Mutex<()>,
 }
 

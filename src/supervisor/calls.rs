@@ -322,7 +322,8 @@ fn accept(supervisor: &Supervisor, call: &Call<'_>) -> Answer {
         let flags = accept_flags(call);
         emul::accept::check_flags(flags)?;
         emul::accept::check(&table.get(id).ok_or(Errno::EBADF)?.socket)?;
-        if let Some((waiting, connection)) = table.dequeue(id, end.as_fd()) {
+        let nonblocking = flags & libc::SOCK_NONBLOCK != 0;
+        if let Some((waiting, connection)) = table.dequeue(id, end.as_fd(), nonblocking) {
             let rare = table.get(id).is_some_and(|entry| entry.rarely_set);
             return accepted(call, (id, end.as_fd()), rare, waiting, connection);
         }
@@ -336,7 +337,8 @@ fn accept(supervisor: &Supervisor, call: &Call<'_>) -> Answer {
     })
 }
 
-fn accept_flags(call: &Call<'_>) -> i32 {
+/// accept4(2)'s flags.
+pub(super) fn accept_flags(call: &Call<'_>) -> i32 {
     if call.trapped.number == libc::SYS_accept4 {
         call.int(3)
     } else {
@@ -357,9 +359,6 @@ pub(super) fn accepted(
     pair::inherit_options(listening, connection.as_fd(), rare);
     if !call.pointer(1).is_null() {
         write_address(call, &waiting.peer)?;
-    }
-    if flags & libc::SOCK_NONBLOCK != 0 {
-        pair::set_nonblocking(connection.as_fd(), true)?;
     }
     Ok(Outcome::Inject(Injection {
         fd: connection,
@@ -445,11 +444,12 @@ fn stop_listening(
     id: SocketId,
     program: BorrowedFd<'_>,
 ) {
+    // First: nothing comes into the queue behind that.
+    pair::shut_down(program, libc::SHUT_RDWR);
     table.drop_queue(id, Some(program));
     table.set_end(id, End::Closed);
-    pair::shut_down(program, libc::SHUT_RDWR);
     while let Some(parked) = table.unpark(id, Wait::Accept) {
-        supervisor.answer_parked(table, &parked, Err(Errno::EINVAL));
+        supervisor.answer_parked(table, parked, Err(Errno::EINVAL));
     }
 }
 
@@ -466,7 +466,7 @@ fn stop_connecting(supervisor: &Supervisor, table: &mut Table, id: SocketId) {
         if let Some(entry) = table.get(id) {
             entry.socket.error = None;
         }
-        supervisor.answer_parked(table, &parked, Err(Errno::ECONNRESET));
+        supervisor.answer_parked(table, parked, Err(Errno::ECONNRESET));
     }
 }
 

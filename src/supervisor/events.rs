@@ -13,7 +13,7 @@ use super::{
     Supervisor,
     call::Tasks,
     call::identity,
-    calls::accepted,
+    calls::{accept_flags, accepted},
     pair,
     queue::Waiting,
     sockets::{End, Entry, Table},
@@ -71,7 +71,7 @@ impl Events for Supervisor {
             let answer = end
                 .as_ref()
                 .map_or(Err(Errno::ENOBUFS), |_| Ok(Outcome::Value(0)));
-            self.answer_parked(&mut table, &parked, answer);
+            self.answer_parked(&mut table, parked, answer);
         }
         end.map(|fd| BridgedEnd { fd, seal })
     }
@@ -96,10 +96,10 @@ impl Events for Supervisor {
             entry.socket.disconnected();
             entry.socket.error = None;
         }
-        self.answer_parked(&mut table, &parked, Err(error));
+        self.answer_parked(&mut table, parked, Err(error));
         while let Some(parked) = table.unpark(id, Wait::Connect) {
             // __inet_stream_connect: the attempt's error is returned once.
-            self.answer_parked(&mut table, &parked, Err(Errno::ECONNABORTED));
+            self.answer_parked(&mut table, parked, Err(Errno::ECONNABORTED));
         }
     }
 
@@ -109,17 +109,12 @@ impl Events for Supervisor {
         local: SocketAddr,
         peer: SocketAddr,
     ) -> Result<(SocketId, BridgedEnd), Errno> {
-        let mut table = self.table();
-        let ours = table
-            .knock(listener)
-            .inspect_err(|error| match error {
-                Errno::EAGAIN => {}
-                Errno::ECONNREFUSED => {
-                    tracing::debug!(?listener, "a connection was turned away");
-                }
-                _ => tracing::error!(%error, "no socketpair for a new connection, which is refused; raise the limit of open files (ulimit -n)"),
-            })?;
+        let ours = pair::caller().inspect_err(|error| {
+            tracing::error!(%error, "no socketpair for a new connection, which is refused; raise the limit of open files (ulimit -n)");
+        })?;
         let connection = identity(&ours).ok_or(Errno::ENOBUFS)?;
+        let mut table = self.table();
+        let name = table.queue_name(listener)?;
         let listening = &table.get(listener).ok_or(Errno::ECONNREFUSED)?.socket;
         let family = listening.family;
         let peer = address::in_family(peer, family);
@@ -128,6 +123,15 @@ impl Events for Supervisor {
         let end = End::Bridged(Arc::clone(&seal));
         table.insert(connection, Entry::new(socket, end, None));
         table.enqueue(listener, Waiting { connection, peer });
+        drop(table);
+        // This wakes the program, which may have the processor at once and then wants the table.
+        let knocked = pair::knock(ours.as_fd(), &name);
+        let mut table = self.table();
+        if let Err(error) = knocked {
+            tracing::debug!(?listener, %error, "a connection was turned away");
+            table.turn_away(listener, connection);
+            return Err(error);
+        }
         self.serve_waiting(&mut table, listener);
         Ok((connection, BridgedEnd { fd: ours, seal }))
     }
@@ -243,16 +247,18 @@ impl Supervisor {
             if !self.listener.is_valid(parked.trapped.id) {
                 continue;
             }
-            let Some((waiting, connection)) = table.dequeue(listener, parked.end.as_fd()) else {
+            let call = parked.call(&self.listener);
+            let nonblocking = accept_flags(&call) & libc::SOCK_NONBLOCK != 0;
+            let taken = table.dequeue(listener, parked.end.as_fd(), nonblocking);
+            let Some((waiting, connection)) = taken else {
                 // Another caller took it without waiting.
                 table.parked.push(parked);
                 return;
             };
-            let call = parked.call(&self.listener);
             let listening = (listener, parked.end.as_fd());
             let rare = table.get(listener).is_some_and(|entry| entry.rarely_set);
             let answer = accepted(&call, listening, rare, waiting, connection);
-            self.answer_parked(table, &parked, answer);
+            self.answer_parked(table, parked, answer);
         }
     }
 }

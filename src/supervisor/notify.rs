@@ -278,7 +278,7 @@ impl Supervisor {
             match over {
                 Some(why) => {
                     let parked = table.parked.remove(index);
-                    self.interrupt(&mut table, &parked, &why);
+                    self.interrupt(&mut table, parked, &why);
                 }
                 None => index += 1,
             }

@@ -17,7 +17,8 @@ use nix::{
     poll::{PollFd, PollFlags, PollTimeout, poll},
     sys::socket::{
         AddressFamily, Backlog, MsgFlags, Shutdown, SockFlag, SockType, UnixAddr, bind, connect,
-        getsockname, getsockopt, recv, send, sendmsg, shutdown, socket, sockopt::PeerCredentials,
+        getpeername, getsockname, getsockopt, recv, send, sendmsg, shutdown, socket,
+        sockopt::PeerCredentials,
     },
 };
 
@@ -63,28 +64,50 @@ pub(crate) fn listen(program: BorrowedFd<'_>, backlog: usize) -> Result<UnixAddr
     getsockname(program.as_raw_fd())
 }
 
-/// Our end, non-blocking, of a connection that waits in the queue of the listener `name`. It has no
-/// name: the program would read that as the sender's address.
+/// Our end, non-blocking, of a connection that is to [`knock`]. It has no name: the program would read that as the
+/// sender's address.
 ///
 /// # Errors
-/// EAGAIN: the queue is full. ECONNREFUSED: it was closed. EMFILE, ENFILE, ENOMEM: socket(2).
-pub(crate) fn knock(name: &UnixAddr) -> Result<OwnedFd, Errno> {
+/// EMFILE, ENFILE, ENOMEM: socket(2).
+pub(crate) fn caller() -> Result<OwnedFd, Errno> {
     let ours = alone(true)?;
-    connect(ours.as_raw_fd(), name)?;
     take_urgent_inline(ours.as_fd());
     Ok(ours)
 }
 
-/// Takes the first connection of ours from a listener's queue: the program's end, blocking. None if
-/// there is none. Whoever else has connected is turned away: a listener's name is open to every task of
+/// Puts a connection of which this is our end into the queue of the listener `name`.
+///
+/// # Errors
+/// EAGAIN: the queue is full. ECONNREFUSED: it was closed.
+pub(crate) fn knock(ours: BorrowedFd<'_>, name: &UnixAddr) -> Result<(), Errno> {
+    connect(ours.as_raw_fd(), name)
+}
+
+/// Puts a place into the queue of the listener `name` that leads nowhere. By its peer's name it is known from a connection:
+/// [`is_place`].
+///
+/// # Errors
+/// As [`caller`] and [`knock`].
+pub(crate) fn knock_for_nobody(name: &UnixAddr) -> Result<(), Errno> {
+    let ours = alone(true)?;
+    bind(ours.as_raw_fd(), &UnixAddr::new_unnamed())?;
+    knock(ours.as_fd(), name)
+}
+
+/// Whether what accept(2) has made is such a place.
+pub(crate) fn is_place(accepted: BorrowedFd<'_>) -> bool {
+    getpeername::<UnixAddr>(accepted.as_raw_fd()).is_ok_and(|name| name.path_len() > 0)
+}
+
+/// Takes the first connection of ours from a listener's queue: the program's end. None if there is none. Whoever else has connected is turned away: a listener's name is open to every task of
 /// the host.
-pub(crate) fn accept(listener: BorrowedFd<'_>) -> Option<OwnedFd> {
+pub(crate) fn accept(listener: BorrowedFd<'_>, flags: SockFlag) -> Option<OwnedFd> {
     loop {
         let mut fds = [PollFd::new(listener, PollFlags::POLLIN)];
         if poll(&mut fds, PollTimeout::ZERO) != Ok(1) {
             return None;
         }
-        if let Some(end) = take(listener, SockFlag::empty())? {
+        if let Some(end) = take(listener, flags)? {
             return Some(end);
         }
     }
@@ -273,7 +296,7 @@ pub(crate) fn is_nonblocking(end: BorrowedFd<'_>) -> Result<bool, Errno> {
     Ok(OFlag::from_bits_truncate(flags).contains(OFlag::O_NONBLOCK))
 }
 
-/// Sets or clears O_NONBLOCK on the open file, which the program does not have yet: no other flag is set.
+/// Sets or clears O_NONBLOCK on the open file, which the program does not have: no other flag is set.
 ///
 /// # Errors
 /// As fcntl(2).
@@ -331,10 +354,15 @@ mod tests {
         let program = alone(true).unwrap();
         let name = listen(program.as_fd(), 5).unwrap();
         assert_eq!(readiness(&program), EpollFlags::empty());
-        assert!(accept(program.as_fd()).is_none());
-        let ours = knock(&name).unwrap();
+        assert!(accept(program.as_fd(), SockFlag::empty()).is_none());
+        let ours = caller().unwrap();
+        knock(ours.as_fd(), &name).unwrap();
+        knock_for_nobody(&name).unwrap();
         assert_eq!(readiness(&program), EpollFlags::EPOLLIN);
-        let accepted = accept(program.as_fd()).unwrap();
+        let accepted = accept(program.as_fd(), SockFlag::empty()).unwrap();
+        assert!(!is_place(accepted.as_fd()));
+        let place = accept(program.as_fd(), SockFlag::empty()).unwrap();
+        assert!(is_place(place.as_fd()));
         send(ours.as_raw_fd(), b"x", MsgFlags::empty()).unwrap();
         assert_eq!(
             recv(accepted.as_raw_fd(), &mut [0], MsgFlags::empty()),

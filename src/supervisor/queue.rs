@@ -8,7 +8,10 @@ use std::{
     os::fd::{AsFd, BorrowedFd, OwnedFd},
 };
 
-use nix::errno::Errno;
+use nix::{
+    errno::Errno,
+    sys::socket::{SockFlag, UnixAddr},
+};
 
 use super::{
     pair,
@@ -34,10 +37,10 @@ pub(super) struct Waiting {
 /// What is known of the connections in a listener's queue.
 #[derive(Debug, Default)]
 pub(super) struct Queue {
-    /// What lies in the kernel's queue, in its order. A place without a connection stands for one of
-    /// `returned`, and keeps the listener readable.
-    lying: VecDeque<Option<Waiting>>,
-    /// Connections whose accept(2) came to nothing: the next ones to be taken.
+    /// The connections in the kernel's queue, in its order; the last may be on its way there.
+    lying: VecDeque<Waiting>,
+    /// Connections whose accept(2) came to nothing: the next ones to be taken. For each there is a place in the
+    /// kernel's queue that leads nowhere, and keeps the listener readable.
     returned: VecDeque<(Waiting, OwnedFd)>,
 }
 
@@ -45,54 +48,70 @@ impl Queue {
     /// All connections that wait.
     pub(super) fn waiting(&self) -> impl Iterator<Item = SocketId> {
         let returned = self.returned.iter().map(|(waiting, _)| waiting);
-        let lying = self.lying.iter().flatten();
-        returned.chain(lying).map(|waiting| waiting.connection)
+        returned
+            .chain(&self.lying)
+            .map(|waiting| waiting.connection)
     }
 }
 
 impl Table {
-    /// Makes a place in the listener's queue, and returns our end of it.
+    /// The name of the listener's queue.
     ///
     /// # Errors
-    /// ECONNREFUSED: nobody listens. EAGAIN: as many wait as the backlog allows. EMFILE, ENFILE,
-    /// ENOMEM: socket(2).
-    pub(super) fn knock(&mut self, listener: SocketId) -> Result<OwnedFd, Errno> {
+    /// ECONNREFUSED: nobody listens.
+    pub(super) fn queue_name(&mut self, listener: SocketId) -> Result<UnixAddr, Errno> {
         match &self.get(listener).ok_or(Errno::ECONNREFUSED)?.end {
-            End::Listening(name) => pair::knock(name),
+            End::Listening(name) => Ok(*name),
             _ => Err(Errno::ECONNREFUSED),
         }
     }
 
-    /// Notes who waits in the place that was made last.
+    /// Notes a connection that is about to be put into the listener's queue. One at a time: in the order in which they
+    /// are noted they are to come to lie there.
     pub(super) fn enqueue(&mut self, listener: SocketId, waiting: Waiting) {
         if let Some(entry) = self.get(listener) {
-            entry.queue.lying.push_back(Some(waiting));
+            entry.queue.lying.push_back(waiting);
         }
     }
 
-    /// Takes the first waiting connection, and the program's end of it. `program` is a copy of the
-    /// listener's program end.
+    /// Forgets a connection that has not come to lie in the queue.
+    pub(super) fn turn_away(&mut self, listener: SocketId, connection: SocketId) {
+        if let Some(entry) = self.get(listener) {
+            let lying = &mut entry.queue.lying;
+            lying.retain(|waiting| waiting.connection != connection);
+        }
+        self.remove(connection);
+    }
+
+    /// Takes the first waiting connection, and the program's end of it, which is to be `nonblocking` or not. `program`
+    /// is a copy of the listener's program end.
     pub(super) fn dequeue(
         &mut self,
         listener: SocketId,
         program: BorrowedFd<'_>,
+        nonblocking: bool,
     ) -> Option<(Waiting, OwnedFd)> {
+        let mut flags = SockFlag::empty();
+        flags.set(SockFlag::SOCK_NONBLOCK, nonblocking);
         let (waiting, fd) = loop {
             // Even if nobody is known to wait: strangers are to go.
-            let fd = pair::accept(program)?;
+            let fd = pair::accept(program, flags)?;
             let queue = &mut self.get(listener)?.queue;
-            let Some(waiting) = queue.lying.pop_front() else {
+            let arrived = if !queue.returned.is_empty() && pair::is_place(fd.as_fd()) {
+                None
+            } else if let Some(waiting) = queue.lying.pop_front() {
+                Some((waiting, fd))
+            } else {
                 continue;
             };
-            let arrived = waiting.map(|waiting| (waiting, fd));
-            match (queue.returned.pop_front(), arrived) {
-                (Some(first), arrived) => {
-                    queue.returned.extend(arrived);
-                    break first;
-                }
-                (None, Some(arrived)) => break arrived,
-                (None, None) => {}
+            let Some((waiting, fd)) = queue.returned.pop_front() else {
+                break arrived?;
+            };
+            queue.returned.extend(arrived);
+            if let Err(error) = pair::set_nonblocking(fd.as_fd(), nonblocking) {
+                tracing::debug!(%error, "O_NONBLOCK of a connection");
             }
+            break (waiting, fd);
         };
         self.arrive(waiting.connection, &fd);
         Some((waiting, fd))
@@ -127,14 +146,10 @@ impl Table {
                 if let Some(accepted) = self.get(connection) {
                     accepted.unaccepted = true;
                 }
-                // Our end of the place is closed at once; the place stays.
-                let place = self.knock(listener);
-                if let (Ok(_), Some(entry)) = (place, self.get(listener)) {
+                let place = self.queue_name(listener);
+                let place = place.and_then(|name| pair::knock_for_nobody(&name));
+                if let (Ok(()), Some(entry)) = (place, self.get(listener)) {
                     let waiting = Waiting { connection, peer };
-                    entry.queue.lying.push_back(None);
-                    if let Err(error) = pair::set_nonblocking(injection.fd.as_fd(), false) {
-                        tracing::debug!(%error, "a connection stays non-blocking");
-                    }
                     entry.queue.returned.push_front((waiting, injection.fd));
                 }
             }
@@ -148,7 +163,7 @@ impl Table {
         };
         let queue = std::mem::take(&mut entry.queue);
         if let Some(program) = program {
-            while pair::accept(program).is_some() {}
+            while pair::accept(program, SockFlag::empty()).is_some() {}
         }
         for connection in queue.waiting() {
             // A bridge finds out by itself, and then asks how it was closed.
@@ -199,8 +214,14 @@ mod tests {
     }
 
     impl Listener {
+        fn knock(&mut self) -> Result<OwnedFd, Errno> {
+            let ours = pair::caller().unwrap();
+            let name = self.table.queue_name(self.id).unwrap();
+            pair::knock(ours.as_fd(), &name).map(|()| ours)
+        }
+
         fn connect(&mut self, port: u16) -> SocketId {
-            let ours = self.table.knock(self.id).unwrap();
+            let ours = self.knock().unwrap();
             let connection = identity(&ours).unwrap();
             let peer = (Ipv4Addr::LOCALHOST, port).into();
             let socket = Socket::new(libc::AF_INET, libc::SOCK_STREAM, 0).unwrap();
@@ -213,7 +234,7 @@ mod tests {
         }
 
         fn accept(&mut self) -> Option<(Waiting, OwnedFd)> {
-            self.table.dequeue(self.id, self.program.as_fd())
+            self.table.dequeue(self.id, self.program.as_fd(), false)
         }
     }
 
@@ -256,7 +277,7 @@ mod tests {
     #[test]
     fn what_was_not_noted_is_nobodys_and_goes() {
         let mut listener = listener();
-        let _unnoted = listener.table.knock(listener.id).unwrap();
+        let _unnoted = listener.knock().unwrap();
         assert!(listener.accept().is_none());
         let connection = listener.connect(1);
         assert_eq!(listener.accept().unwrap().0.connection, connection);
@@ -267,7 +288,7 @@ mod tests {
         let mut listener = listener();
         let mut kept = Vec::new();
         let full = loop {
-            match listener.table.knock(listener.id) {
+            match listener.knock() {
                 Ok(ours) => kept.push(ours),
                 Err(error) => break error,
             }

@@ -1,7 +1,11 @@
 //! The one place that answers a trapped call.
 #![forbid(unsafe_code)]
 
-use std::{os::fd::AsFd, panic::AssertUnwindSafe, sync::atomic::Ordering};
+use std::{
+    os::fd::{AsFd, RawFd},
+    panic::AssertUnwindSafe,
+    sync::atomic::Ordering,
+};
 
 use nix::errno::Errno;
 
@@ -50,8 +54,11 @@ impl Supervisor {
             tracing::debug!("{shown} {}", trace::answer(&answer));
         }
         match answer {
-            Ok(Outcome::Inject(_)) => self.deliver(&mut self.table(), &trapped, answer),
-            // Without the table, which the network's thread may want meanwhile.
+            // Without the table, which the network's thread may want when the program goes on.
+            Ok(Outcome::Inject(injection)) => {
+                let arrived = self.inject(&trapped, &injection);
+                self.settle(&mut self.table(), &trapped, injection, arrived);
+            }
             answer => self.send(&trapped, answer),
         }
         if trapped.number == libc::SYS_connect {
@@ -60,18 +67,21 @@ impl Supervisor {
     }
 
     /// Answers a call that has waited.
-    pub(super) fn answer_parked(&self, table: &mut Table, parked: &Parked, answer: Answer) {
-        let tid = parked.trapped.tid;
+    pub(super) fn answer_parked(&self, table: &mut Table, parked: Parked, answer: Answer) {
+        let trapped = parked.trapped;
+        let tid = trapped.tid;
         tracing::debug!(
             "[{tid}] … {:?} resumed {}",
             parked.wait,
             trace::answer(&answer)
         );
-        self.deliver(table, &parked.trapped, answer);
+        // First: what the program closes next is closed then.
+        drop(parked);
+        self.deliver(table, &trapped, answer);
     }
 
     /// Ends a wait that something else than its socket has cut short.
-    pub(super) fn interrupt(&self, table: &mut Table, parked: &Parked, why: &Interrupted) {
+    pub(super) fn interrupt(&self, table: &mut Table, parked: Parked, why: &Interrupted) {
         tracing::debug!(
             "[{}] … {:?} interrupted: {why:?}",
             parked.trapped.tid,
@@ -82,10 +92,12 @@ impl Supervisor {
         {
             tracing::error!(%error, "no socketpair to show a connecting socket; raise the limit of open files (ulimit -n)");
         }
-        match parked.answer(why) {
-            Some(answer) => self.deliver(table, &parked.trapped, answer),
+        let (trapped, answer) = (parked.trapped, parked.answer(why));
+        drop(parked);
+        match answer {
+            Some(answer) => self.deliver(table, &trapped, answer),
             None if matches!(why, Interrupted::Signal { .. }) => {
-                restart(&self.listener, &parked.trapped);
+                restart(&self.listener, &trapped);
             }
             None => {}
         }
@@ -93,7 +105,10 @@ impl Supervisor {
 
     fn deliver(&self, table: &mut Table, trapped: &Trapped, answer: Answer) {
         match answer {
-            Ok(Outcome::Inject(injection)) => told(trapped, self.inject(table, trapped, injection)),
+            Ok(Outcome::Inject(injection)) => {
+                let arrived = self.inject(trapped, &injection);
+                self.settle(table, trapped, injection, arrived);
+            }
             answer => self.send(trapped, answer),
         }
     }
@@ -109,34 +124,35 @@ impl Supervisor {
         told(trapped, sent);
     }
 
-    fn inject(
+    /// Gives an answer with a descriptor. Returns its number in the program.
+    fn inject(&self, trapped: &Trapped, injection: &Injection) -> nix::Result<RawFd> {
+        self.listener
+            .inject(trapped.id, injection.fd.as_fd(), injection.cloexec)
+    }
+
+    /// Notes who has the descriptor, or undoes what it was to be.
+    fn settle(
         &self,
         table: &mut Table,
         trapped: &Trapped,
         injection: Injection,
-    ) -> nix::Result<()> {
-        let arrived = self
-            .listener
-            .inject(trapped.id, injection.fd.as_fd(), injection.cloexec);
+        arrived: nix::Result<RawFd>,
+    ) {
         match arrived {
             Ok(fd) => {
                 let (Origin::Created(id) | Origin::Accepted { connection: id, .. }) =
                     injection.origin;
-                if let Some(entry) = table.get(id) {
-                    entry.holder = Some(Holder {
-                        tid: trapped.tid,
-                        fd,
-                    });
-                }
-                Ok(())
+                let tid = trapped.tid;
+                table.set_holder(id, Holder { tid, fd });
             }
             Err(error) => {
                 table.undo(injection);
-                match error {
+                let sent = match error {
                     Errno::ENOENT => Err(error),
                     // EMFILE and the like are the program's own limits: told as they are.
                     errno => self.listener.answer(trapped.id, 0, -(errno as i32)),
-                }
+                };
+                told(trapped, sent);
             }
         }
     }

@@ -175,6 +175,13 @@ impl Table {
         }
     }
 
+    /// Notes who has the program's end. Programs are not shown it.
+    pub(super) fn set_holder(&mut self, id: SocketId, holder: Holder) {
+        if let Some(entry) = self.sockets.get_mut(&id) {
+            entry.holder = Some(holder);
+        }
+    }
+
     /// The id of the socket whose program's end has this SO_COOKIE.
     pub(super) fn find(&self, cookie: SocketId) -> Option<SocketId> {
         if self.sockets.contains_key(&cookie) {
