@@ -32,7 +32,7 @@ pub(crate) fn room(family: Family, option: Name, length: i32) -> Result<usize, E
     usize::try_from(length).map_err(|_| Errno::EINVAL)
 }
 
-/// Reads an option other than SO_ERROR: the bytes of its value, to be cut to the room that the program
+/// Reads an option other than SO_ERROR: the bytes of its value, to be cut to the `room` that the program
 /// gave.
 ///
 /// # Errors
@@ -41,12 +41,14 @@ pub(crate) fn getsockopt(
     socket: &Socket,
     id: SocketId,
     option: Name,
+    room: usize,
     limits: &Limits,
     transport: &dyn Transport,
 ) -> Result<Vec<u8>, Errno> {
     let number = match option {
         (libc::SOL_SOCKET, libc::SO_BINDTODEVICE) => return Ok(Vec::new()),
         name::SO_LINGER => return Ok(linger(socket)),
+        name::SO_MAX_PACING_RATE => return Ok(pacing_rate(socket, room)),
         (libc::SOL_SOCKET, libc::SO_PEERNAME) => return Ok(address::encode(&getpeername(socket)?)),
         name::TCP_MAXSEG => maxseg(socket, id, transport),
         (libc::IPPROTO_TCP, libc::TCP_INFO) => {
@@ -126,6 +128,16 @@ fn linger(socket: &Socket) -> Vec<u8> {
     bytes
 }
 
+/// A long where there is room for one (sk_getsockopt).
+fn pacing_rate(socket: &Socket, room: usize) -> Vec<u8> {
+    let rate = socket.options.pacing_rate.unwrap_or(u64::MAX);
+    if room < size_of::<u64>() {
+        let short = u32::try_from(rate).unwrap_or(u32::MAX);
+        return short.to_ne_bytes().to_vec();
+    }
+    rate.to_ne_bytes().to_vec()
+}
+
 fn maxseg(socket: &Socket, id: SocketId, transport: &dyn Transport) -> i32 {
     match socket.state {
         State::Connected { .. } => {
@@ -155,6 +167,7 @@ mod tests {
             socket,
             ID,
             option,
+            usize::MAX,
             &Limits::default(),
             &FakeTransport::default(),
         )
@@ -209,6 +222,15 @@ mod tests {
             announced: true,
         };
         assert_eq!(get(&mut socket, name::TCP_MAXSEG), number(1400));
+    }
+
+    #[test]
+    fn a_pacing_rate_is_as_long_as_there_is_room() {
+        let mut socket = tcp();
+        assert_eq!(pacing_rate(&socket, 4), [0xff; 4]);
+        socket.options.pacing_rate = Some(1 << 40);
+        assert_eq!(pacing_rate(&socket, 8), (1u64 << 40).to_ne_bytes());
+        assert_eq!(pacing_rate(&socket, 7), [0xff; 4]);
     }
 
     #[test]

@@ -19,6 +19,8 @@ pub(crate) mod name {
     pub(crate) const SO_LINGER: Name = (libc::SOL_SOCKET, libc::SO_LINGER);
     pub(crate) const SO_SNDBUF: Name = (libc::SOL_SOCKET, libc::SO_SNDBUF);
     pub(crate) const SO_RCVBUF: Name = (libc::SOL_SOCKET, libc::SO_RCVBUF);
+    pub(crate) const SO_MAX_PACING_RATE: Name = (libc::SOL_SOCKET, libc::SO_MAX_PACING_RATE);
+    pub(crate) const TCP_NODELAY: Name = (libc::IPPROTO_TCP, libc::TCP_NODELAY);
     pub(crate) const TCP_MAXSEG: Name = (libc::IPPROTO_TCP, libc::TCP_MAXSEG);
     pub(crate) const TCP_SYNCNT: Name = (libc::IPPROTO_TCP, libc::TCP_SYNCNT);
     pub(crate) const TCP_USER_TIMEOUT: Name = (libc::IPPROTO_TCP, libc::TCP_USER_TIMEOUT);
@@ -66,7 +68,7 @@ const SPECS: &[(Name, Spec)] = &[
             default: 0,
         },
     ),
-    ((libc::IPPROTO_TCP, libc::TCP_NODELAY), Spec::Flag(false)),
+    (name::TCP_NODELAY, Spec::Flag(false)),
     ((libc::IPPROTO_TCP, libc::TCP_CORK), Spec::Flag(false)),
     ((libc::IPPROTO_TCP, libc::TCP_QUICKACK), Spec::Flag(true)),
     (
@@ -247,6 +249,8 @@ pub(crate) struct Options {
     set: Vec<(Name, i32)>,
     /// SO_LINGER, if it was set.
     pub(crate) linger: Option<Linger>,
+    /// SO_MAX_PACING_RATE in bytes a second, if it was set.
+    pub(crate) pacing_rate: Option<u64>,
 }
 
 /// struct linger, socket(7).

@@ -36,6 +36,7 @@ pub(crate) const SOCKET_LEVEL: &[i32] = &[
     libc::SO_PEERNAME,
     libc::SO_BUF_LOCK,
     libc::SO_TXREHASH,
+    libc::SO_MAX_PACING_RATE,
 ];
 
 /// Options of SOL_SOCKET that the kernel keeps for the pair and accept(2) inherits, but programs hardly
@@ -51,7 +52,6 @@ pub(crate) const RARELY_SET: &[i32] = &[
     libc::SO_NO_CHECK,
     libc::SO_SELECT_ERR_QUEUE,
     libc::SO_BUSY_POLL,
-    libc::SO_MAX_PACING_RATE,
 ];
 
 /// The value that the program passes to setsockopt(2): its length, and its bytes or why they cannot be
@@ -93,6 +93,7 @@ pub(crate) fn setsockopt(
 ) -> Answer {
     match option {
         name::SO_LINGER => set_linger(socket, value.bytes()?)?,
+        name::SO_MAX_PACING_RATE => set_pacing_rate(socket, value)?,
         name::SO_SNDBUF => {
             let bytes = doubled(value.integer()?, limits.wmem_max, MIN_SEND_BUFFER);
             socket.options.set(option, bytes);
@@ -158,6 +159,18 @@ fn set_linger(socket: &mut Socket, value: &[u8]) -> Result<(), Errno> {
     let on = integer(value)? != 0;
     let seconds = integer(value.get(4..).ok_or(Errno::EINVAL)?)?;
     socket.options.linger = Some(Linger { on, seconds });
+    Ok(())
+}
+
+/// An unsigned long, or an unsigned int; all ones are no limit (sk_setsockopt).
+fn set_pacing_rate(socket: &mut Socket, value: &Value) -> Result<(), Errno> {
+    let short = value.integer()?.cast_unsigned();
+    let rate = match value.bytes()?.first_chunk() {
+        Some(long) => u64::from_ne_bytes(*long),
+        None if short == u32::MAX => u64::MAX,
+        None => short.into(),
+    };
+    socket.options.pacing_rate = Some(rate);
     Ok(())
 }
 
@@ -265,6 +278,21 @@ mod tests {
             set(&mut socket, name::IPV6_V6ONLY, &[0; 4]),
             Err(Errno::EINVAL)
         );
+    }
+
+    #[test]
+    fn a_pacing_rate_is_long_or_short() {
+        let mut socket = tcp();
+        for (value, rate) in [
+            (1_000_000u32.to_ne_bytes().to_vec(), 1_000_000),
+            (u32::MAX.to_ne_bytes().to_vec(), u64::MAX),
+            ((1u64 << 40).to_ne_bytes().to_vec(), 1 << 40),
+        ] {
+            set(&mut socket, name::SO_MAX_PACING_RATE, &value).unwrap();
+            assert_eq!(socket.options.pacing_rate, Some(rate));
+        }
+        let short = set(&mut socket, name::SO_MAX_PACING_RATE, &[0; 3]);
+        assert_eq!(short, Err(Errno::EINVAL));
     }
 
     #[test]

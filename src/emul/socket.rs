@@ -228,6 +228,26 @@ impl Socket {
         self.give_port_back();
     }
 
+    /// Whether connect(2) has yet to say what has become of a connection, if it has not elsewhere.
+    pub(crate) fn is_untold(&self) -> bool {
+        matches!(
+            self.state,
+            State::Connected {
+                announced: false,
+                ..
+            } | State::Failed
+        )
+    }
+
+    /// Records that connect(2) has told of the connection without being asked here; it may be over since.
+    pub(crate) fn announced(&mut self) {
+        match &mut self.state {
+            State::Connected { announced, .. } => *announced = true,
+            State::Failed => self.state = State::Closed,
+            _ => {}
+        }
+    }
+
     /// Whether TCP's own state is CLOSE (or TIME_WAIT, where the socket itself is closed) after a
     /// connection. The network may not have said so yet when both FINs are known here.
     pub(crate) fn is_over(&self) -> bool {

@@ -51,7 +51,7 @@ pub(crate) fn encode(socket: &Socket, path: Option<&PathInfo>) -> Vec<u8> {
     info.u32s(&[path.mtu, 0, micros(path.rtt), 0]); // pmtu, rcv_ssthresh, rtt, rttvar
     info.u32s(&[INFINITE_SSTHRESH, segments(path.cwnd).max(1), path.mss, 3]); // ssthresh, cwnd, advmss, reordering
     info.u32s(&[micros(path.rtt), 0, low_32(path.lost_packets)]); // rcv_rtt, rcv_space, total_retrans
-    info.u64s(&[rate, u64::MAX]); // pacing_rate, max_pacing_rate
+    info.u64s(&[rate, socket.options.pacing_rate.unwrap_or(u64::MAX)]); // pacing_rate, max_pacing_rate
     info.u64s(&[path.bytes_sent, path.bytes_received]); // bytes_acked, bytes_received
     info.u32s(&[low_32(path.sent_packets), low_32(path.received_packets), 0]); // segs_out, segs_in, notsent
     info.u32s(&[

@@ -203,7 +203,10 @@ fn serve(
     let fast_path = match plan.fast_path {
         Some(low) => {
             let sockets = Sockets::new(limits)?;
-            Some((FastPath::new(sockets.memory(), low)?, sockets))
+            Some((
+                FastPath::new(sockets.memory(), low, &plan.options.sockets()?)?,
+                sockets,
+            ))
         }
         None => None,
     };

@@ -28,6 +28,7 @@ use crate::emul::{
     socket::{Family, Socket, SocketId, State},
 };
 use crate::sys::socket::{INTERFACE_REQUEST_BYTES, ask_interface};
+use crate::zpoline::mark::{self, Mark};
 
 /// A call that the filter traps.
 pub(super) struct TrappedCall {
@@ -87,6 +88,9 @@ pub(super) const CALLS: &[TrappedCall] = &[
 /// AF_UNIX does not.
 pub(super) const INTERFACE_REQUESTS: &[u32] = &[0x8915, 0x8917, 0x8919, 0x891b];
 
+/// The mark of a socket whose connection was told of by the fast path.
+const TOLD: Mark = Mark::Emulated { announced: true };
+
 /// Why a call on a descriptor that is not in the table is continued.
 const FOREIGN: Outcome = Outcome::Native("not an emulated socket");
 
@@ -116,7 +120,8 @@ fn on_socket(
         return Ok(Outcome::Native("not a socket"));
     };
     let mut table = supervisor.table();
-    let Some(id) = table.find(cookie) else {
+    let found = table.find(cookie);
+    let Some(id) = found.or_else(|| supervisor.adopt(&mut table, &end, cookie)) else {
         return Ok(FOREIGN);
     };
     if let Some(entry) = table.get(id) {
@@ -224,6 +229,9 @@ fn connect(supervisor: &Supervisor, call: &Call<'_>) -> Answer {
         let entry = table.get(id).ok_or(Errno::EBADF)?;
         let (limits, transport) = (&supervisor.limits, supervisor.transport());
         let socket = &mut entry.socket;
+        if socket.is_untold() && supervisor.fast_path.is_some() && Mark::of(end.as_fd()) == TOLD {
+            socket.announced();
+        }
         let before = socket.state;
         let again = matches!(before, State::Connecting { .. });
         if socket.state == State::Failed {
@@ -282,12 +290,13 @@ fn usable(
     end: OwnedFd,
 ) -> Result<(SocketId, OwnedFd), Errno> {
     let entry = table.get(id).ok_or(Errno::EBADF)?;
-    let unused = matches!(entry.end, End::Alone) && !entry.marked;
+    let unused = matches!(entry.end, End::Alone) && !entry.spent;
     if entry.socket.state != State::Idle || unused {
         return Ok((id, end));
     }
     let fd = call.int(0);
     let nonblocking = pair::is_nonblocking(end.as_fd())?;
+    take_over(supervisor, entry, end.as_fd());
     let mut socket = entry.socket.clone();
     let held = socket.local.filter(|_| socket.has_port);
     socket.has_port = false;
@@ -408,7 +417,7 @@ fn shutdown(supervisor: &Supervisor, call: &Call<'_>) -> Answer {
                     && answer.as_ref().err() == Some(&Errno::ENOTCONN) =>
             {
                 pair::shut_down(end.as_fd(), how);
-                entry.marked = true;
+                entry.spent = true;
             }
             State::Listening { .. } if now == State::Idle => {
                 stop_listening(supervisor, table, id, end.as_fd());
@@ -476,6 +485,9 @@ fn getsockopt(supervisor: &Supervisor, call: &Call<'_>) -> Answer {
         let option = (call.int(1), call.int(2));
         let length = call.read_int(call.pointer(4))?;
         let room = emul::getsockopt::room(entry.socket.family, option, length)?;
+        if option == name::TCP_NODELAY {
+            take_over(supervisor, entry, end.as_fd());
+        }
         let (limits, transport) = (&supervisor.limits, supervisor.transport());
         let bytes = if option == (libc::SOL_SOCKET, libc::SO_ERROR) {
             let pairs = pair::take_error(end.as_fd());
@@ -483,7 +495,7 @@ fn getsockopt(supervisor: &Supervisor, call: &Call<'_>) -> Answer {
                 .to_ne_bytes()
                 .to_vec()
         } else {
-            emul::getsockopt::getsockopt(&entry.socket, id, option, limits, transport)?
+            emul::getsockopt::getsockopt(&entry.socket, id, option, room, limits, transport)?
         };
         if option == (libc::SOL_SOCKET, libc::SO_PEERNAME) && room > bytes.len() {
             return Err(Errno::EINVAL);
@@ -495,7 +507,8 @@ fn getsockopt(supervisor: &Supervisor, call: &Call<'_>) -> Answer {
 }
 
 fn setsockopt(supervisor: &Supervisor, call: &Call<'_>) -> Answer {
-    on_entry(supervisor, call, |entry, _| {
+    on_socket(supervisor, call, |table, id, end| {
+        let entry = table.get(id).ok_or(Errno::EBADF)?;
         let option = (call.int(1), call.int(2));
         if option.0 == libc::SOL_SOCKET && RARELY_SET.contains(&option.1) {
             entry.rarely_set = true;
@@ -507,15 +520,27 @@ fn setsockopt(supervisor: &Supervisor, call: &Call<'_>) -> Answer {
             return Err(Errno::ESRCH);
         }
         let value = Value { length, bytes };
+        if option == name::TCP_NODELAY {
+            take_over(supervisor, entry, end.as_fd());
+        }
         let (limits, transport) = (&supervisor.limits, supervisor.transport());
         emul::setsockopt::setsockopt(&mut entry.socket, option, &value, limits, transport)
     })
 }
 
+/// Takes over what the fast path has set.
+fn take_over(supervisor: &Supervisor, entry: &mut Entry, end: BorrowedFd<'_>) {
+    if supervisor.fast_path.is_some()
+        && let Some(on) = mark::take_nodelay(end)
+    {
+        entry.socket.options.set(name::TCP_NODELAY, on.into());
+    }
+}
+
 /// Bytes that the kernel reads of an option's value.
 fn option_bytes(option: emul::options::Name) -> usize {
     match option {
-        name::SO_LINGER => 8,
+        name::SO_LINGER | name::SO_MAX_PACING_RATE => 8,
         (libc::IPPROTO_TCP, libc::TCP_CONGESTION) => 16,
         _ => 4,
     }

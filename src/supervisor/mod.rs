@@ -52,7 +52,10 @@ use crate::{
         transport::{BridgedEnd, Seal, Transport},
     },
     sys::seccomp::Listener,
-    zpoline::{FastPath, Sockets},
+    zpoline::{
+        FastPath, Sockets,
+        mark::{self, Mark},
+    },
 };
 
 pub(crate) use notify::{Front, Hooks, TargetStatus};
@@ -100,6 +103,12 @@ impl Drop for TableGuard<'_> {
             self.0.publish();
         }
     }
+}
+
+/// Adds a socket that is alone to the table. `program` is its end.
+fn take_up(table: &mut Table, socket: Socket, program: &OwnedFd, end: ProgramEnd) {
+    table.mark(program, end);
+    table.insert(end.cookie, Entry::new(socket, End::Alone, Some(end)));
 }
 
 impl Supervisor {
@@ -162,8 +171,24 @@ impl Supervisor {
     ) -> Result<(SocketId, OwnedFd), Errno> {
         let program = pair::alone(nonblocking)?;
         let end = ProgramEnd::of(&program).ok_or(Errno::ENOBUFS)?;
-        table.insert(end.cookie, Entry::new(socket, End::Alone, Some(end)));
+        take_up(table, socket, &program, end);
         Ok((end.cookie, program))
+    }
+
+    /// Takes up a socket that the fast path has made in the program. `program` is a copy of its end. None if that is no
+    /// such socket.
+    fn adopt(&self, table: &mut Table, program: &OwnedFd, cookie: SocketId) -> Option<SocketId> {
+        self.fast_path.as_ref()?;
+        let Mark::New(domain) = Mark::of(program.as_fd()) else {
+            return None;
+        };
+        let socket = Socket::new(domain, libc::SOCK_STREAM, 0).ok()?;
+        take_up(table, socket, program, ProgramEnd::known(program, cookie)?);
+        if mark::is_of_another_network(program.as_fd()) {
+            // An AF_UNIX name there is none here: another end takes its place before it matters.
+            table.get(cookie)?.spent = true;
+        }
+        Some(cookie)
     }
 
     /// Gives a socket that is alone an end of ours, which tells of the program's close, and shows it as

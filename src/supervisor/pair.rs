@@ -28,7 +28,7 @@ use crate::{
     emul::setsockopt::RARELY_SET,
     sys::{
         fd::send_with_fd,
-        socket::{accept_fd, get_long_option, get_option, set_long_option, set_option, widen},
+        socket::{accept_fd, get_option, set_option, widen},
     },
 };
 
@@ -240,10 +240,7 @@ pub(crate) fn inherit_options(listener: BorrowedFd<'_>, connection: BorrowedFd<'
     inherit_timeouts(listener, connection);
     if rare {
         for &option in RARELY_SET {
-            match option {
-                libc::SO_MAX_PACING_RATE => inherit_pacing_rate(listener, connection),
-                _ => inherit_integer(listener, connection, option),
-            }
+            inherit_integer(listener, connection, option);
         }
     }
 }
@@ -265,19 +262,6 @@ fn inherit_timeouts(listener: BorrowedFd<'_>, connection: BorrowedFd<'_>) {
     }
     if let Ok(timeout @ Some(_)) = from.write_timeout() {
         inherited(to.set_write_timeout(timeout));
-    }
-}
-
-fn inherit_pacing_rate(listener: BorrowedFd<'_>, connection: BorrowedFd<'_>) {
-    // A rate of all ones means none.
-    match get_long_option(listener, libc::SOL_SOCKET, libc::SO_MAX_PACING_RATE) {
-        Ok(u64::MAX) | Err(_) => {}
-        Ok(rate) => inherited(set_long_option(
-            connection,
-            libc::SOL_SOCKET,
-            libc::SO_MAX_PACING_RATE,
-            rate,
-        )),
     }
 }
 

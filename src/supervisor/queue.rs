@@ -122,6 +122,7 @@ impl Table {
         let Some(program) = ProgramEnd::of(fd) else {
             return;
         };
+        self.mark(fd, program);
         self.set_program_end(connection, program);
         widen(fd.as_fd());
         let was_reset = self

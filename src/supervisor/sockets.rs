@@ -4,7 +4,7 @@
 
 use std::{
     collections::{HashMap, HashSet},
-    os::fd::OwnedFd,
+    os::fd::{AsFd, OwnedFd},
     sync::Arc,
 };
 
@@ -16,7 +16,7 @@ use crate::emul::{
     socket::{Socket, SocketId},
     transport::Seal,
 };
-use crate::zpoline::Sockets as SharedSockets;
+use crate::zpoline::{Sockets as SharedSockets, mark};
 
 /// Our end of a pair.
 #[derive(Debug)]
@@ -53,10 +53,13 @@ pub(super) struct ProgramEnd {
 impl ProgramEnd {
     /// Of a descriptor of it.
     pub(super) fn of(fd: &OwnedFd) -> Option<Self> {
-        Some(Self {
-            cookie: identity(fd)?,
-            inode: fstat(fd).ok()?.st_ino,
-        })
+        Self::known(fd, identity(fd)?)
+    }
+
+    /// The same, if the cookie is known.
+    pub(super) fn known(fd: &OwnedFd, cookie: SocketId) -> Option<Self> {
+        let inode = fstat(fd).ok()?.st_ino;
+        Some(Self { cookie, inode })
     }
 }
 
@@ -75,8 +78,9 @@ pub(super) struct Entry {
     pub(super) holder: Option<Holder>,
     /// Connections that accept(2) has not taken.
     pub(super) queue: Queue,
-    /// shutdown(2) was called while the program's end was alone: the kernel keeps that for good.
-    pub(super) marked: bool,
+    /// The program's end cannot be joined: shutdown(2) was called while it was alone, which the kernel keeps for good,
+    /// or it is of another network namespace.
+    pub(super) spent: bool,
     /// An option was set that connections inherit and hardly any has (`RARELY_SET`).
     pub(super) rarely_set: bool,
     /// The program has closed it, which was told before the bridge was at its end.
@@ -95,7 +99,7 @@ impl Entry {
             program,
             holder: None,
             queue: Queue::default(),
-            marked: false,
+            spent: false,
             rarely_set: false,
             closed: false,
             unaccepted: program.is_none(),
@@ -179,6 +183,13 @@ impl Table {
     pub(super) fn set_holder(&mut self, id: SocketId, holder: Holder) {
         if let Some(entry) = self.sockets.get_mut(&id) {
             entry.holder = Some(holder);
+        }
+    }
+
+    /// Marks a program's end for the fast path, before the program has it or asks for it.
+    pub(super) fn mark(&self, fd: &OwnedFd, program: ProgramEnd) {
+        if self.shared.is_some() {
+            mark::set(fd.as_fd(), program.cookie);
         }
     }
 

@@ -10,12 +10,18 @@ use iced_x86::{
 };
 
 use super::{
-    image::{Labels, frame, get_socket_option},
+    image::{Labels, frame, get_socket_option, number, set_mark},
     layout::{action, entry, slot},
+    mark,
 };
 
 /// Bytes of a sockaddr_in, which are also those of a struct timeval.
 const V4_BYTES: i32 = 16;
+/// An option of SOL_SOCKET that there is not.
+const NO_OPTION: i32 = i32::MAX;
+/// What connect(2) takes for an address, bytes: a family at least, a struct sockaddr_storage at most.
+const SHORTEST_ADDRESS: i32 = size_of::<libc::sa_family_t>() as i32;
+const LONGEST_ADDRESS: i32 = size_of::<libc::sockaddr_storage>() as i32;
 /// SO_MEMINFO (asm-generic/socket.h): nine numbers about the socket's memory.
 const SO_MEMINFO: i32 = 55;
 /// Bytes of a sockaddr_in6.
@@ -24,6 +30,7 @@ const V6_BYTES: i32 = 28;
 /// Answers the call, or goes on to where it is. The entry is in %r11.
 pub(super) fn answer(a: &mut CodeAssembler, labels: &Labels) -> Result<(), IcedError> {
     let (mut local, mut peer, mut get) = (a.create_label(), a.create_label(), a.create_label());
+    let (mut connect_label, mut set) = (a.create_label(), a.create_label());
     a.mov(ecx, dword_ptr(rsp + frame::WHAT))?;
     a.mov(edx, ecx)?;
     a.shr(edx, 8)?;
@@ -31,6 +38,8 @@ pub(super) fn answer(a: &mut CodeAssembler, labels: &Labels) -> Result<(), IcedE
         (local, action::LOCAL),
         (peer, action::PEER),
         (get, action::GET),
+        (connect_label, action::CONNECT),
+        (set, action::SET),
     ] {
         a.cmp(edx, i32::from(code))?;
         a.je(label)?;
@@ -41,7 +50,11 @@ pub(super) fn answer(a: &mut CodeAssembler, labels: &Labels) -> Result<(), IcedE
     a.set_label(&mut peer)?;
     name(a, labels, entry::PEER_BYTES, entry::PEER)?;
     a.set_label(&mut get)?;
-    get_option(a, labels)
+    get_option(a, labels)?;
+    a.set_label(&mut connect_label)?;
+    connect(a, labels)?;
+    a.set_label(&mut set)?;
+    set_nodelay(a, labels)
 }
 
 /// Puts the sequence into %edx, unless the entry is being changed.
@@ -55,14 +68,45 @@ fn begin(a: &mut CodeAssembler, otherwise: CodeLabel) -> Result<(), IcedError> {
 fn end(a: &mut CodeAssembler, otherwise: CodeLabel) -> Result<(), IcedError> {
     a.cmp(dword_ptr(r11 + entry::SEQUENCE), edx)?;
     a.jne(otherwise)?;
-    a.mov(rax, qword_ptr(rsp + frame::COOKIE))?;
-    a.cmp(qword_ptr(r11 + entry::COOKIE), rax)?;
+    a.mov(rax, qword_ptr(rsp + frame::MARK))?;
+    a.cmp(qword_ptr(r11 + entry::MARK), rax)?;
     a.jne(otherwise)
 }
 
 fn succeed(a: &mut CodeAssembler, labels: &Labels) -> Result<(), IcedError> {
     a.mov(qword_ptr(rsp + frame::RAX), 0)?;
     a.jmp(labels.answered)
+}
+
+/// connect(2) of a connection that was established meanwhile: 0, once. That it has said so is noted in the socket's mark.
+///
+/// The kernel checks the address: it is no AF_UNIX one, so EINVAL says that it could be read; or that it has a length
+/// that no address has, which is looked at first. (An AF_UNIX one makes the call wait where it names a queue that is full,
+/// and is asked for then.)
+fn connect(a: &mut CodeAssembler, labels: &Labels) -> Result<(), IcedError> {
+    a.bt(dword_ptr(rsp + frame::SPARE), mark::ANNOUNCED_BIT - 32)?;
+    a.jc(labels.ask)?;
+    begin(a, labels.ask)?;
+    a.cmp(dword_ptr(r11 + entry::UNTOLD), 0)?;
+    a.je(labels.ask)?;
+    end(a, labels.ask)?;
+    a.mov(rsi, qword_ptr(rsp + frame::RSI))?;
+    a.mov(rdx, qword_ptr(rsp + frame::RDX))?;
+    a.lea(ecx, dword_ptr(rdx - SHORTEST_ADDRESS))?;
+    a.cmp(ecx, LONGEST_ADDRESS - SHORTEST_ADDRESS)?;
+    a.ja(labels.ask)?;
+    a.mov(eax, number::CONNECT)?;
+    a.syscall()?;
+    a.cmp(eax, -libc::EINVAL)?;
+    a.jne(labels.ask)?;
+    a.cmp(word_ptr(rsi), libc::AF_UNSPEC)?;
+    a.je(labels.ask)?;
+    a.mov(ecx, dword_ptr(rsp + frame::SPARE))?;
+    a.bts(ecx, mark::ANNOUNCED_BIT - 32)?;
+    a.mov(dword_ptr(rsp + frame::MARK + 4), ecx)?;
+    set_mark(a)?;
+    a.jnz(labels.ask)?;
+    succeed(a, labels)
 }
 
 /// getsockname(2) and getpeername(2): %rsi is where the address goes, %rdx where its length is.
@@ -151,7 +195,7 @@ fn name_v6(
 
 /// getsockopt(2): %r10 is where the value goes, %r8 where its length is. The slot is in %cl.
 fn get_option(a: &mut CodeAssembler, labels: &Labels) -> Result<(), IcedError> {
-    let mut error = a.create_label();
+    let (mut error, mut stored) = (a.create_label(), a.create_label());
     a.mov(r10, qword_ptr(rsp + frame::R10))?;
     a.mov(r8, qword_ptr(rsp + frame::R8))?;
     a.cmp(cl, i32::from(slot::ASK))?;
@@ -164,7 +208,15 @@ fn get_option(a: &mut CodeAssembler, labels: &Labels) -> Result<(), IcedError> {
     a.mov(r11, qword_ptr(rsp + frame::ENTRY))?;
     begin(a, labels.ask)?;
     a.movzx(ecx, byte_ptr(rsp + frame::WHAT))?;
+    a.cmp(ecx, i32::from(slot::NODELAY))?;
     a.mov(ecx, dword_ptr(r11 + rcx * 4 + entry::SLOTS))?;
+    a.jne(stored)?;
+    a.bt(dword_ptr(rsp + frame::SPARE), mark::NODELAY_SET_BIT - 32)?;
+    a.jnc(stored)?;
+    a.mov(ecx, dword_ptr(rsp + frame::SPARE))?;
+    a.shr(ecx, mark::NODELAY_BIT - 32)?;
+    a.and(ecx, 1)?;
+    a.set_label(&mut stored)?;
     end(a, labels.ask)?;
     // Of a shorter value the supervisor makes the same, and the length is the program's own still.
     a.cmp(dword_ptr(r8), 4)?;
@@ -173,6 +225,39 @@ fn get_option(a: &mut CodeAssembler, labels: &Labels) -> Result<(), IcedError> {
     succeed(a, labels)?;
     a.set_label(&mut error)?;
     get_error(a, labels)
+}
+
+/// setsockopt(2) of TCP_NODELAY for a connection, which nothing depends on but the answer to getsockopt(2): it is noted
+/// in the socket's mark. %r10 is where the value is, %r8 its length; the slot is in %cl.
+///
+/// The kernel checks both, for an option that does not exist.
+fn set_nodelay(a: &mut CodeAssembler, labels: &Labels) -> Result<(), IcedError> {
+    let mut off = a.create_label();
+    a.cmp(cl, i32::from(slot::NODELAY))?;
+    a.jne(labels.ask)?;
+    begin(a, labels.ask)?;
+    a.cmp(dword_ptr(r11 + entry::PEER_BYTES), 0)?;
+    a.je(labels.ask)?;
+    end(a, labels.ask)?;
+    a.mov(r10, qword_ptr(rsp + frame::R10))?;
+    a.mov(r8, qword_ptr(rsp + frame::R8))?;
+    a.mov(esi, libc::SOL_SOCKET)?;
+    a.mov(edx, NO_OPTION)?;
+    a.mov(eax, number::SETSOCKOPT)?;
+    a.syscall()?;
+    a.cmp(eax, -libc::ENOPROTOOPT)?;
+    a.jne(labels.ask)?;
+    a.mov(edx, dword_ptr(rsp + frame::SPARE))?;
+    a.bts(edx, mark::NODELAY_SET_BIT - 32)?;
+    a.btr(edx, mark::NODELAY_BIT - 32)?;
+    a.cmp(dword_ptr(r10), 0)?;
+    a.je(off)?;
+    a.bts(edx, mark::NODELAY_BIT - 32)?;
+    a.set_label(&mut off)?;
+    a.mov(dword_ptr(rsp + frame::MARK + 4), edx)?;
+    set_mark(a)?;
+    a.jnz(labels.ask)?;
+    succeed(a, labels)
 }
 
 /// SO_ERROR. What the pair says is taken by asking; if it is an error the supervisor may know a better
@@ -189,8 +274,8 @@ fn get_error(a: &mut CodeAssembler, labels: &Labels) -> Result<(), IcedError> {
     a.je(done)?;
     a.mov(r11, qword_ptr(rsp + frame::ENTRY))?;
     a.mov(edx, dword_ptr(r11 + entry::ERROR))?;
-    a.mov(rax, qword_ptr(rsp + frame::COOKIE))?;
-    a.cmp(qword_ptr(r11 + entry::COOKIE), rax)?;
+    a.mov(rax, qword_ptr(rsp + frame::MARK))?;
+    a.cmp(qword_ptr(r11 + entry::MARK), rax)?;
     a.jne(done)?;
     a.test(edx, edx)?;
     a.jz(done)?;

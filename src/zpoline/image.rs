@@ -3,8 +3,8 @@
 //!
 //! It may change what the kernel changes, %rax, %rcx and %r11, and nothing else, neither flags nor
 //! vector registers; and it may use 128 bytes of the stack, which Go's unchecked stacks leave free. It
-//! keeps nothing anywhere: a signal may interrupt it at any instruction, and its handler may never
-//! come back. While a call is made the return address is on top of the stack, where debuggers look for
+//! keeps nothing but in the kernel, in sockets' marks: a signal may interrupt it at any instruction, and its handler
+//! may never come back. While a call is made the return address is on top of the stack, where debuggers look for
 //! it.
 //!
 //! Pointers of the program are used only after the kernel has checked them, by a call that does no
@@ -22,6 +22,7 @@ use super::{
         CODE, CODE_BYTES, DATA_BYTES, GATE, HEADER, MULTIPLIER, SITE_COUNT, SITE_SHIFT, SITES,
         TRAMPOLINES, action, header, slot, table,
     },
+    make, mark,
 };
 
 /// Numbers of system calls, as %eax takes them.
@@ -31,17 +32,20 @@ pub(super) mod number {
     pub(in crate::zpoline) const MMAP: i32 = libc::SYS_mmap as i32;
     pub(in crate::zpoline) const MUNMAP: i32 = libc::SYS_munmap as i32;
     pub(in crate::zpoline) const GETSOCKOPT: i32 = libc::SYS_getsockopt as i32;
+    pub(in crate::zpoline) const SETSOCKOPT: i32 = libc::SYS_setsockopt as i32;
+    pub(in crate::zpoline) const SOCKET: i32 = libc::SYS_socket as i32;
+    pub(in crate::zpoline) const CONNECT: i32 = libc::SYS_connect as i32;
 }
 
 /// Offsets from %rsp while the call is looked at.
 pub(super) mod frame {
-    /// The socket's cookie.
-    pub(in crate::zpoline) const COOKIE: i32 = 0;
+    /// The socket's mark, without what was noted in the program.
+    pub(in crate::zpoline) const MARK: i32 = 0;
     /// The length of that; later the address of the entry.
     pub(in crate::zpoline) const ENTRY: i32 = 8;
     /// What is to be done: the slot of an option in the lowest byte, the action above.
     pub(in crate::zpoline) const WHAT: i32 = 16;
-    /// Four bytes that are free.
+    /// Four bytes: the upper half of the mark as it was found; free where that is not asked for.
     pub(in crate::zpoline) const SPARE: i32 = 20;
     /// Saved registers.
     pub(in crate::zpoline) const R8: i32 = 24;
@@ -190,6 +194,7 @@ fn dispatch(a: &mut CodeAssembler) -> Result<(), IcedError> {
     let mut ask = a.create_label();
     let (mut native, mut trampoline) = (a.create_label(), a.create_label());
     let (mut get, mut set, mut look) = (a.create_label(), a.create_label(), a.create_label());
+    let mut make = a.create_label();
     a.cmp(rax, header::ACTION_COUNT as i32)?;
     a.jae(ask)?;
     a.movzx(ecx, byte_ptr(rax + HEADER + header::ACTIONS))?;
@@ -202,14 +207,13 @@ fn dispatch(a: &mut CodeAssembler) -> Result<(), IcedError> {
     a.cmp(ecx, i32::from(action::GET) << 8)?;
     a.je(get)?;
     a.jb(look)?;
-    option(a, &mut set, header::SET_SOCKET, None, (native, look))?;
-    option(
-        a,
-        &mut get,
-        header::GET_SOCKET,
-        Some(header::GET_TCP),
-        (native, look),
-    )?;
+    a.cmp(ecx, i32::from(action::CONNECT) << 8)?;
+    a.je(look)?;
+    a.ja(make)?;
+    let levels = (header::SET_SOCKET, header::SET_TCP);
+    option(a, &mut set, levels, (native, look))?;
+    let levels = (header::GET_SOCKET, header::GET_TCP);
+    option(a, &mut get, levels, (native, look))?;
 
     a.set_label(&mut ask)?;
     a.popfq()?;
@@ -223,6 +227,8 @@ fn dispatch(a: &mut CodeAssembler) -> Result<(), IcedError> {
     a.popfq()?;
     a.lea(rsp, qword_ptr(rsp + 8))?;
     a.jmp(rcx)?;
+    a.set_label(&mut make)?;
+    make::socket(a, ask)?;
     a.set_label(&mut look)?;
     look_at_socket(a)
 }
@@ -232,8 +238,7 @@ fn dispatch(a: &mut CodeAssembler) -> Result<(), IcedError> {
 fn option(
     a: &mut CodeAssembler,
     here: &mut CodeLabel,
-    socket_level: u64,
-    tcp_level: Option<u64>,
+    (socket_level, tcp_level): (u64, u64),
     (native, look): (CodeLabel, CodeLabel),
 ) -> Result<(), IcedError> {
     let mut other_level = a.create_label();
@@ -248,25 +253,23 @@ fn option(
     a.je(native)?;
     a.jmp(look)?;
     a.set_label(&mut other_level)?;
-    if let Some(tcp_level) = tcp_level {
-        a.cmp(esi, libc::IPPROTO_TCP)?;
-        a.jne(look)?;
-        a.cmp(edx, header::OPTION_COUNT as i32)?;
-        a.jae(look)?;
-        a.mov(r11d, edx)?;
-        a.mov(cl, byte_ptr(r11 + HEADER + tcp_level))?;
-    }
+    a.cmp(esi, libc::IPPROTO_TCP)?;
+    a.jne(look)?;
+    a.cmp(edx, header::OPTION_COUNT as i32)?;
+    a.jae(look)?;
+    a.mov(r11d, edx)?;
+    a.mov(cl, byte_ptr(r11 + HEADER + tcp_level))?;
     a.jmp(look)
 }
 
-/// Asks the kernel for the socket's cookie, and looks that up.
+/// Asks the kernel for the socket's mark, and looks that up.
 fn look_at_socket(a: &mut CodeAssembler) -> Result<(), IcedError> {
     let mut labels = Labels {
         ask: a.create_label(),
         native: a.create_label(),
         answered: a.create_label(),
     };
-    let (mut probe, mut ours, mut absent) = (a.create_label(), a.create_label(), a.create_label());
+    let (mut probe, mut ours, mut marked) = (a.create_label(), a.create_label(), a.create_label());
     for register in [rax, rsi, rdx, r10, r8, rcx] {
         a.push(register)?;
     }
@@ -274,10 +277,28 @@ fn look_at_socket(a: &mut CodeAssembler) -> Result<(), IcedError> {
     a.mov(dword_ptr(rsp + frame::ENTRY), 8)?;
     a.mov(r10, rsp)?;
     a.lea(r8, qword_ptr(rsp + frame::ENTRY))?;
-    get_socket_option(a, libc::SO_COOKIE)?;
+    get_socket_option(a, libc::SO_MAX_PACING_RATE)?;
     a.jnz(labels.native)?;
 
-    a.mov(rcx, qword_ptr(rsp + frame::COOKIE))?;
+    a.mov(rcx, qword_ptr(rsp + frame::MARK))?;
+    a.mov(rdx, rcx)?;
+    a.shr(rdx, 32)?;
+    a.mov(dword_ptr(rsp + frame::SPARE), edx)?;
+    a.shr(edx, mark::KIND_SHIFT - 32)?;
+    a.cmp(edx, mark::EMULATED as i32)?;
+    a.je(marked)?;
+    a.cmp(edx, mark::NEW as i32)?;
+    a.jne(labels.native)?;
+    a.jmp(labels.ask)?;
+    a.set_label(&mut marked)?;
+    for bit in [
+        mark::ANNOUNCED_BIT,
+        mark::NODELAY_SET_BIT,
+        mark::NODELAY_BIT,
+    ] {
+        a.btr(rcx, bit)?;
+    }
+    a.mov(qword_ptr(rsp + frame::MARK), rcx)?;
     a.mov(rsi, qword_ptr(HEADER + header::TABLE))?;
     a.mov(r10d, dword_ptr(rsi + table::GENERATION))?;
     a.test(r10d, 1)?;
@@ -294,16 +315,14 @@ fn look_at_socket(a: &mut CodeAssembler) -> Result<(), IcedError> {
     a.lea(r11, qword_ptr(rsi + r11 + table::ENTRIES))?;
     a.cmp(qword_ptr(r11), rcx)?;
     a.je(ours)?;
+    // Of another supervisor's, or just gone.
     a.cmp(qword_ptr(r11), 0)?;
-    a.je(absent)?;
+    a.je(labels.ask)?;
     // A table that grows has no end of a search in its old size.
     a.cmp(dword_ptr(rsi + table::GENERATION), r10d)?;
     a.jne(labels.ask)?;
     a.inc(edx)?;
     a.jmp(probe)?;
-    a.set_label(&mut absent)?;
-    a.cmp(dword_ptr(rsi + table::GENERATION), r10d)?;
-    a.jne(labels.ask)?;
 
     a.set_label(&mut labels.native)?;
     restore(a)?;
@@ -327,6 +346,17 @@ pub(super) fn get_socket_option(a: &mut CodeAssembler, option: i32) -> Result<()
     a.mov(esi, libc::SOL_SOCKET)?;
     a.mov(edx, option)?;
     a.mov(eax, number::GETSOCKOPT)?;
+    a.syscall()?;
+    a.test(eax, eax)
+}
+
+/// Marks the socket in %rdi with the 8 bytes at %rsp. Whether that has failed is in the flags: not zero.
+pub(super) fn set_mark(a: &mut CodeAssembler) -> Result<(), IcedError> {
+    a.mov(esi, libc::SOL_SOCKET)?;
+    a.mov(edx, libc::SO_MAX_PACING_RATE)?;
+    a.mov(r10, rsp)?;
+    a.mov(r8d, size_of::<u64>() as i32)?;
+    a.mov(eax, number::SETSOCKOPT)?;
     a.syscall()?;
     a.test(eax, eax)
 }
@@ -429,7 +459,10 @@ mod tests {
             Register::R10,
             Register::R11,
             Register::RSP,
+            // By make.rs alone, as often as is counted here.
+            Register::RDI,
         ];
+        let mut descriptor_writes = 0;
         let mut factory = InstructionInfoFactory::new();
         for instruction in instructions(fast, CODE) {
             for used in factory.info(&instruction).used_registers() {
@@ -438,12 +471,14 @@ mod tests {
                     OpAccess::Read | OpAccess::CondRead | OpAccess::NoMemAccess
                 );
                 let register = used.register().full_register();
+                descriptor_writes += usize::from(!read && register == Register::RDI);
                 assert!(
                     read || free.contains(&register),
                     "{register:?} in {instruction:?}"
                 );
             }
         }
+        assert_eq!(descriptor_writes, 4);
     }
 
     #[test]
@@ -461,6 +496,7 @@ mod tests {
         let frame_bytes = 8 + pushes * 8 + (frame::LOCALS as usize - 8);
         assert_eq!(frame_bytes, frame::FLAGS as usize + 16);
         assert!(frame_bytes + answers::MEMORY_INFORMATION as usize <= 128);
+        const { assert!(make::STACK <= 128) };
     }
 
     #[test]

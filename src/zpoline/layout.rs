@@ -54,6 +54,10 @@ pub(super) mod header {
     pub(in crate::zpoline) const OFF: u64 = 16;
     /// Not 0: the sled is mapped.
     pub(in crate::zpoline) const SLED: u64 = 24;
+    /// The protocols with which an AF_INET stream socket is emulated, a bit for each number below 32.
+    pub(in crate::zpoline) const PROTOCOLS_V4: u64 = 32;
+    /// The same of AF_INET6.
+    pub(in crate::zpoline) const PROTOCOLS_V6: u64 = 36;
     /// Pages of stubs: their addresses and how many stubs they have, 8 bytes each.
     pub(in crate::zpoline) const STUBS: u64 = 0x80;
     /// A byte for each number of a system call: an [`action`](super::action).
@@ -65,10 +69,13 @@ pub(super) mod header {
     /// The same for SOL_SOCKET to set.
     pub(in crate::zpoline) const SET_SOCKET: u64 = 0x400;
 
+    /// The same for IPPROTO_TCP to set.
+    pub(in crate::zpoline) const SET_TCP: u64 = 0x480;
+
     /// Pages of stubs, at most.
     pub(in crate::zpoline) const STUB_PAGES: usize = 8;
     /// Changes with the layout.
-    pub(in crate::zpoline) const MAGIC: u64 = u64::from_le_bytes(*b"quicwrp1");
+    pub(in crate::zpoline) const MAGIC: u64 = u64::from_le_bytes(*b"quicwrp2");
     /// Numbers that have an action.
     pub(in crate::zpoline) const ACTION_COUNT: u64 = 0x200;
     /// Options that have a byte.
@@ -91,19 +98,25 @@ pub(super) mod action {
     pub(in crate::zpoline) const SET: u8 = 5;
     /// Makes it on a trampoline: it returns on another stack, or twice on this.
     pub(in crate::zpoline) const TRAMPOLINE: u8 = 6;
+    /// connect(2).
+    pub(in crate::zpoline) const CONNECT: u8 = 7;
+    /// socket(2).
+    pub(in crate::zpoline) const MAKE: u8 = 8;
 }
 
 /// What stands for an option beside the number of its slot.
 pub(super) mod slot {
     /// The supervisor knows.
     pub(in crate::zpoline) const ASK: u8 = 0;
+    /// TCP_NODELAY: where its value lies; to set, that it is the fast path's.
+    pub(in crate::zpoline) const NODELAY: u8 = 11;
     /// SO_ERROR.
     pub(in crate::zpoline) const ERROR: u8 = 0xfe;
     /// The kernel answers for the pair.
     pub(in crate::zpoline) const NATIVE: u8 = 0xff;
 }
 
-/// The table of sockets: a header, then entries by [`cookie_hash`] and the places after it.
+/// The table of sockets: a header, then entries by [`mark_hash`] and the places after it.
 pub(super) mod table {
     /// Odd while entries move.
     pub(in crate::zpoline) const GENERATION: u64 = 0;
@@ -117,8 +130,8 @@ pub(super) mod table {
 
 /// Offsets in an entry.
 pub(super) mod entry {
-    /// SO_COOKIE of the program's end. 0: never used, the end of a search.
-    pub(in crate::zpoline) const COOKIE: u64 = 0;
+    /// What the program's end is marked with (mark.rs). 0: never used, the end of a search.
+    pub(in crate::zpoline) const MARK: u64 = 0;
     /// Odd while the supervisor may be changing the socket.
     pub(in crate::zpoline) const SEQUENCE: u64 = 8;
     /// The pending error, which the supervisor knows more precisely than the pair.
@@ -127,6 +140,8 @@ pub(super) mod entry {
     pub(in crate::zpoline) const LOCAL_BYTES: u64 = 16;
     /// Bytes of the peer's, 0 if there is none.
     pub(in crate::zpoline) const PEER_BYTES: u64 = 20;
+    /// Not 0: it is connected, and connect(2) is yet to say so.
+    pub(in crate::zpoline) const UNTOLD: u64 = 24;
     /// A sockaddr.
     pub(in crate::zpoline) const LOCAL: u64 = 32;
     /// A sockaddr.
@@ -150,9 +165,9 @@ pub(super) fn site_hash(address: u64) -> u64 {
     u64::from((address as u32).wrapping_mul(MULTIPLIER) >> SITE_SHIFT)
 }
 
-/// Where the search for a cookie begins, before it is cut to the size of the table.
-pub(super) fn cookie_hash(cookie: u64) -> u32 {
-    let product = (cookie as u32).wrapping_mul(MULTIPLIER);
+/// Where the search for a mark begins, before it is cut to the size of the table.
+pub(super) fn mark_hash(mark: u64) -> u32 {
+    let product = (mark as u32).wrapping_mul(MULTIPLIER);
     product ^ product >> 16
 }
 

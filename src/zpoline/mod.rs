@@ -13,6 +13,8 @@ mod give;
 mod image;
 mod jobs;
 pub(crate) mod layout;
+mod make;
+pub(crate) mod mark;
 mod process;
 mod site;
 mod sled;
@@ -41,6 +43,7 @@ use self::{
 };
 use crate::{
     emul::setsockopt::{RARELY_SET, SOCKET_LEVEL},
+    policy,
     supervisor::limits::sysctl,
     sys::{
         probe,
@@ -55,7 +58,8 @@ pub(crate) use self::{image::ImageError, sockets::Sockets};
 /// port that a UDP socket is to have may be ours.
 #[rustfmt::skip] // a table reads best with a row on a line
 const ACTIONS: &[(i64, u8)] = &[
-    (libc::SYS_connect, action::FOREIGN),
+    (libc::SYS_socket, action::MAKE),
+    (libc::SYS_connect, action::CONNECT),
     (libc::SYS_accept, action::FOREIGN),
     (libc::SYS_accept4, action::FOREIGN),
     (libc::SYS_shutdown, action::FOREIGN),
@@ -73,9 +77,9 @@ const ACTIONS: &[(i64, u8)] = &[
     (libc::SYS_clone3, action::TRAMPOLINE),
 ];
 
-/// The calls that trap elsewhere, and that the fast path makes itself.
+/// The calls that trap elsewhere, and that the fast path makes itself. The sockets that it makes are AF_UNIX ones.
 pub(crate) fn made_by_the_fast_path() -> impl Iterator<Item = u32> {
-    let makes = |action: u8| action != action::ASK && action != action::TRAMPOLINE;
+    let makes = |action: u8| ![action::ASK, action::TRAMPOLINE, action::MAKE].contains(&action);
     let own = ACTIONS.iter().filter(move |(_, action)| makes(*action));
     own.map(|(number, _)| *number as u32)
 }
@@ -225,12 +229,16 @@ impl FastPath {
     ///
     /// # Errors
     /// Mistakes in the image; EMFILE, ENFILE, ENOMEM.
-    pub(crate) fn new(table: Arc<SharedMemory>, low: Low) -> Result<Self, ImageError> {
+    pub(crate) fn new(
+        table: Arc<SharedMemory>,
+        low: Low,
+        emulated: &policy::Sockets,
+    ) -> Result<Self, ImageError> {
         let own = Status::of(std::process::id().cast_signed()).and_then(|status| status.filters);
         Ok(Self {
             image: image::build()?,
             sled: sled::sled(),
-            header: header_page(),
+            header: header_page(emulated),
             filters: own.unwrap_or(0) + 1,
             low,
             table,
@@ -397,7 +405,7 @@ fn has_image(memory: &File) -> bool {
 }
 
 /// The page of [`HEADER`], but for the address of the table.
-fn header_page() -> Vec<u8> {
+fn header_page(emulated: &policy::Sockets) -> Vec<u8> {
     let mut page = vec![0; PAGE as usize];
     let mut put = |at: u64, bytes: &[u8]| page[at as usize..][..bytes.len()].copy_from_slice(bytes);
     put(header::MAGIC_AT, &header::MAGIC.to_le_bytes());
@@ -421,7 +429,25 @@ fn header_page() -> Vec<u8> {
         put(names + *name as u64, &[slot]);
     }
     put(header::GET_SOCKET + libc::SO_ERROR as u64, &[slot::ERROR]);
+    put(header::SET_TCP + libc::TCP_NODELAY as u64, &[slot::NODELAY]);
+    for (domain, at) in [
+        (libc::AF_INET, header::PROTOCOLS_V4),
+        (libc::AF_INET6, header::PROTOCOLS_V6),
+    ] {
+        put(at, &made_protocols(emulated, domain).to_ne_bytes());
+    }
     page
+}
+
+/// The protocols, a bit for each, with which the fast path makes the stream sockets of a domain itself: those that come
+/// to the same, TCP. Any others it asks for.
+fn made_protocols(emulated: &policy::Sockets, domain: i32) -> u32 {
+    let of_domain = |triple: &&policy::Triple| triple.domain == domain;
+    let protocols = emulated.triples().iter().filter(of_domain);
+    let made = protocols
+        .map(|triple| triple.protocol)
+        .filter(|protocol| [libc::IPPROTO_IP, libc::IPPROTO_TCP].contains(protocol));
+    made.fold(0, |bits, protocol| bits | 1 << protocol)
 }
 
 #[cfg(test)]
@@ -430,10 +456,12 @@ mod tests {
 
     #[test]
     fn the_header_knows_every_call_and_option() {
-        let page = header_page();
+        let page = header_page(&policy::Sockets::default());
         let action = |number: i64| page[header::ACTIONS as usize + number as usize];
         assert_eq!(action(libc::SYS_getsockopt), action::GET);
-        assert_eq!(action(libc::SYS_socket), action::ASK);
+        assert_eq!(action(libc::SYS_bind), action::ASK);
+        let protocols = &page[header::PROTOCOLS_V6 as usize..][..4];
+        assert_eq!(protocols, (1u32 | 1 << libc::IPPROTO_TCP).to_ne_bytes());
         let get = |name: i32| page[header::GET_SOCKET as usize + name as usize];
         assert_eq!(get(libc::SO_ERROR), slot::ERROR);
         assert_eq!(get(libc::SO_TYPE), slot::NATIVE);
@@ -441,6 +469,8 @@ mod tests {
         let set = |name: i32| page[header::SET_SOCKET as usize + name as usize];
         assert_eq!(set(libc::SO_RCVLOWAT), slot::ASK);
         assert_eq!(set(libc::SO_KEEPALIVE), slot::NATIVE);
+        let nodelay = (libc::IPPROTO_TCP, libc::TCP_NODELAY);
+        assert_eq!(sockets::SLOTS[usize::from(slot::NODELAY) - 1], nodelay);
         assert!(sockets::SLOTS.len() < layout::entry::SLOT_COUNT);
     }
 }

@@ -14,7 +14,10 @@ use std::{
     },
 };
 
-use super::layout::{cookie_hash, entry, table};
+use super::{
+    layout::{entry, mark_hash, table},
+    mark::emulated,
+};
 use crate::{
     emul::{
         address, getsockname,
@@ -28,7 +31,7 @@ use crate::{
 /// Entries at first, and at most. A page of memory holds sixteen, and is taken when one of them is.
 const FIRST_ENTRIES: usize = 256;
 const MOST_ENTRIES: usize = 1 << 17;
-/// Stands where an entry was: a search goes on behind it. No cookie has this value.
+/// Stands where an entry was: a search goes on behind it. No mark has this value.
 const REMOVED: u64 = u64::MAX;
 
 /// The options whose values lie in the slots from 1 on, in this order.
@@ -147,12 +150,11 @@ impl Sockets {
         self.places.insert(cookie, Place { index, options });
     }
 
-    /// Removes a socket: to the program it is the kernel's from now on.
+    /// Removes a socket: the program asks for what it still has of it.
     pub(crate) fn remove(&mut self, cookie: u64) {
         if let Some(place) = self.places.remove(&cookie) {
             self.make_odd(place.index);
-            self.cookie_at(place.index)
-                .store(REMOVED, Ordering::Release);
+            self.mark_at(place.index).store(REMOVED, Ordering::Release);
         }
     }
 
@@ -202,6 +204,14 @@ impl Sockets {
         let listens = matches!(socket.state, State::Listening { .. });
         let at = |offset| self.entry_word(index, offset);
         at(entry::SLOTS + 4).store(listens.into(), Ordering::Relaxed);
+        let untold = matches!(
+            socket.state,
+            State::Connected {
+                announced: false,
+                ..
+            }
+        );
+        at(entry::UNTOLD).store(untold.into(), Ordering::Relaxed);
         let sequence = at(entry::SEQUENCE);
         sequence.store(
             sequence.load(Ordering::Relaxed).wrapping_add(1),
@@ -253,7 +263,7 @@ impl Sockets {
             .collect();
         for index in 0..self.entries {
             self.make_odd(index);
-            self.cookie_at(index).store(0, Ordering::Relaxed);
+            self.mark_at(index).store(0, Ordering::Relaxed);
         }
         self.taken = 0;
         for (cookie, words) in old {
@@ -278,7 +288,7 @@ impl Sockets {
             .collect()
     }
 
-    /// Writes what [`Self::copy`] has read, but for the cookie; the sequence goes on, odd or even as it
+    /// Writes what [`Self::copy`] has read, but for the mark; the sequence goes on, odd or even as it
     /// was.
     fn restore(&self, index: usize, words: &[u32]) {
         let was_odd = words[entry::SEQUENCE as usize / 4] & 1 == 1;
@@ -298,8 +308,8 @@ impl Sockets {
     }
 
     fn free_place(&self, cookie: u64) -> usize {
-        let mut index = cookie_hash(cookie) as usize & (self.entries - 1);
-        while self.cookie_at(index).load(Ordering::Relaxed) != 0 {
+        let mut index = mark_hash(cookie) as usize & (self.entries - 1);
+        while self.mark_at(index).load(Ordering::Relaxed) != 0 {
             index = (index + 1) & (self.entries - 1);
         }
         index
@@ -308,7 +318,8 @@ impl Sockets {
     /// Gives an entry to a cookie, odd.
     fn put(&mut self, index: usize, cookie: u64) {
         self.make_odd(index);
-        self.cookie_at(index).store(cookie, Ordering::Release);
+        self.mark_at(index)
+            .store(emulated(cookie), Ordering::Release);
         self.taken += 1;
     }
 
@@ -320,7 +331,7 @@ impl Sockets {
         now & 1 == 0
     }
 
-    fn cookie_at(&self, index: usize) -> &AtomicU64 {
+    fn mark_at(&self, index: usize) -> &AtomicU64 {
         let at = table::ENTRIES as usize + (index << table::ENTRY_SHIFT);
         &self.memory.long_words()[at / 8]
     }
@@ -347,17 +358,17 @@ mod tests {
         Sockets::with_room(Limits::default(), first, most).unwrap()
     }
 
-    /// Searches as the fast path does. None: to be asked for; Some(None): the kernel's.
+    /// Searches as the fast path does. None: the table is changing; Some(None): it is not in it.
     fn find(sockets: &Sockets, cookie: u64) -> Option<Option<usize>> {
         let mask = sockets.word(table::MASK).load(Ordering::Relaxed);
-        let mut index = cookie_hash(cookie) & mask;
+        let mut index = mark_hash(cookie) & mask;
         if sockets.word(table::GENERATION).load(Ordering::Relaxed) & 1 == 1 {
             return None;
         }
         loop {
-            match sockets.cookie_at(index as usize).load(Ordering::Relaxed) {
+            match sockets.mark_at(index as usize).load(Ordering::Relaxed) {
                 0 => return Some(None),
-                found if found == cookie => return Some(Some(index as usize)),
+                found if found == emulated(cookie) => return Some(Some(index as usize)),
                 _ => index = (index + 1) & mask,
             }
         }

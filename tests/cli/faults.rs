@@ -30,7 +30,7 @@ fn orphaned(how: &str) -> String {
     };
     kill(supervisor, Signal::SIGKILL).expect("the supervisor runs");
     program.wait_stderr("supervisor");
-    if how == "socket" {
+    if how == "connect" {
         program.send("go\n");
     }
     let done = program.finish().exits(3);
@@ -44,7 +44,7 @@ fn orphaned(how: &str) -> String {
 fn supervisor_killed() {
     wrapped_only!();
     // seccomp_unotify(2): without a supervisor trapped calls fail with ENOSYS.
-    assert_eq!(orphaned("socket"), "failed ENOSYS");
+    assert_eq!(orphaned("connect"), "failed ENOSYS");
 }
 
 #[test]

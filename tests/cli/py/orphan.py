@@ -1,6 +1,6 @@
-"""What is left of a wrapped program when the supervisor is gone. HOW: socket, accept or recv.
+"""What is left of a wrapped program when the supervisor is gone. HOW: connect, accept or recv.
 
-Prints "ready", makes the call when it may (socket: after a line on stdin), prints how it failed; exits with 3.
+Prints "ready", makes the call when it may (connect: after a line on stdin), prints how it failed; exits with 3.
 """
 import errno
 import socket
@@ -10,13 +10,14 @@ how = sys.argv[1]
 listener = socket.socket()
 listener.bind(("127.0.0.1", 0))
 listener.listen()
-client = socket.create_connection(listener.getsockname())
+address = listener.getsockname()
+client = socket.create_connection(address)
 server, _ = listener.accept()
 print("ready")
 try:
-    if how == "socket":
+    if how == "connect":
         sys.stdin.readline()
-        socket.socket()
+        socket.create_connection(address)
     elif how == "accept":
         listener.accept()
     else:

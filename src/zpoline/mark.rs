@@ -1,0 +1,149 @@
+//! What tells the fast path whose socket it has: the SO_MAX_PACING_RATE of the program's end, 64 bits that mean
+//! nothing to AF_UNIX and that any task may set. The program's own value is emulated, so that it never comes here.
+//!
+//! A program that forges one harms itself alone: the supervisor knows sockets by their SO_COOKIE. What the program notes
+//! in a mark is read, changed and written: of two threads that do so to one socket at the same instant one is lost.
+#![forbid(unsafe_code)]
+
+use std::{
+    os::{
+        fd::{AsFd, BorrowedFd},
+        unix::net::UnixDatagram,
+    },
+    sync::LazyLock,
+};
+
+use crate::{
+    emul::socket::SocketId,
+    sys::socket::{get_long_option, set_long_option},
+};
+
+/// A number that each network namespace has its own of (asm-generic/socket.h).
+const SO_NETNS_COOKIE: i32 = 71;
+/// Where the kind of a mark begins. No rate is that high.
+pub(super) const KIND_SHIFT: u32 = 48;
+/// The socket is in the table, under its mark. Below is the cookie.
+pub(super) const EMULATED: u64 = 0x5157;
+/// The program has made it, and the supervisor has not seen it yet. Below is the domain.
+pub(super) const NEW: u64 = 0x5158;
+/// The bit of an emulated one by which connect(2) has said in the program that it is connected.
+pub(super) const ANNOUNCED_BIT: u32 = 47;
+/// The bit by which TCP_NODELAY was set in the program, and its value. The supervisor takes them over when it is asked
+/// ([`take_nodelay`]).
+pub(super) const NODELAY_SET_BIT: u32 = 46;
+pub(super) const NODELAY_BIT: u32 = 45;
+/// What is left of a mark for the cookie.
+const COOKIE: u64 = (1 << NODELAY_BIT) - 1;
+
+/// A socket's mark.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Mark {
+    /// None of ours.
+    Foreign,
+    /// Of a socket that the program has made, for this domain.
+    New(i32),
+    /// Of one that is in the table.
+    Emulated {
+        /// Whether connect(2) has returned 0, in the program.
+        announced: bool,
+    },
+}
+
+impl Mark {
+    /// The mark of a socket, of which `fd` is a copy.
+    pub(crate) fn of(fd: BorrowedFd<'_>) -> Self {
+        read(fd).map_or(Self::Foreign, Self::decode)
+    }
+
+    fn decode(bits: u64) -> Self {
+        match bits >> KIND_SHIFT {
+            EMULATED => Self::Emulated {
+                announced: bits >> ANNOUNCED_BIT & 1 == 1,
+            },
+            NEW => Self::New(bits as i32),
+            _ => Self::Foreign,
+        }
+    }
+}
+
+/// Marks a socket as one that is in the table.
+pub(crate) fn set(fd: BorrowedFd<'_>, cookie: SocketId) {
+    write(fd, emulated(cookie.0));
+}
+
+/// Whether the socket was made in another network namespace than ours.
+pub(crate) fn is_of_another_network(fd: BorrowedFd<'_>) -> bool {
+    static OWN: LazyLock<Option<u64>> =
+        LazyLock::new(|| network(UnixDatagram::unbound().ok()?.as_fd()));
+    network(fd) != *OWN
+}
+
+/// None before Linux 5.14.
+fn network(fd: BorrowedFd<'_>) -> Option<u64> {
+    get_long_option(fd, libc::SOL_SOCKET, SO_NETNS_COOKIE).ok()
+}
+
+/// The value of TCP_NODELAY that was set in the program since this was asked last.
+pub(crate) fn take_nodelay(fd: BorrowedFd<'_>) -> Option<bool> {
+    let bits = read(fd)
+        .filter(|bits| bits >> KIND_SHIFT == EMULATED && bits >> NODELAY_SET_BIT & 1 == 1)?;
+    write(fd, bits & !(1 << NODELAY_SET_BIT | 1 << NODELAY_BIT));
+    Some(bits >> NODELAY_BIT & 1 == 1)
+}
+
+fn read(fd: BorrowedFd<'_>) -> Option<u64> {
+    get_long_option(fd, libc::SOL_SOCKET, libc::SO_MAX_PACING_RATE).ok()
+}
+
+fn write(fd: BorrowedFd<'_>, bits: u64) {
+    if let Err(error) = set_long_option(fd, libc::SOL_SOCKET, libc::SO_MAX_PACING_RATE, bits) {
+        tracing::error!(%error, "a socket cannot be marked (SO_MAX_PACING_RATE), so its calls come to nothing; take --mode seccomp");
+    }
+}
+
+/// What the table knows a socket by.
+pub(super) fn emulated(cookie: u64) -> u64 {
+    EMULATED << KIND_SHIFT | cookie & COOKIE
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::net::UnixStream;
+
+    use super::*;
+
+    #[test]
+    fn a_socket_keeps_its_mark() {
+        let (socket, _) = UnixStream::pair().unwrap();
+        assert_eq!(Mark::of(socket.as_fd()), Mark::Foreign);
+        set(socket.as_fd(), SocketId(7));
+        let copy = socket.try_clone().unwrap();
+        let announced = false;
+        assert_eq!(Mark::of(copy.as_fd()), Mark::Emulated { announced });
+        assert!(!is_of_another_network(socket.as_fd()));
+    }
+
+    #[test]
+    fn what_the_program_has_set_is_taken_once() {
+        let (socket, _) = UnixStream::pair().unwrap();
+        assert_eq!(take_nodelay(socket.as_fd()), None);
+        for on in [true, false] {
+            let bits = emulated(7) | 1 << ANNOUNCED_BIT | 1 << NODELAY_SET_BIT;
+            write(socket.as_fd(), bits | u64::from(on) << NODELAY_BIT);
+            assert_eq!(take_nodelay(socket.as_fd()), Some(on));
+            assert_eq!(take_nodelay(socket.as_fd()), None);
+            let announced = true;
+            assert_eq!(Mark::of(socket.as_fd()), Mark::Emulated { announced });
+        }
+    }
+
+    #[test]
+    fn marks_are_told_apart() {
+        let announced = emulated(7) | 1 << ANNOUNCED_BIT;
+        assert_eq!(Mark::decode(announced), Mark::Emulated { announced: true });
+        let new = NEW << KIND_SHIFT | libc::AF_INET6 as u64;
+        assert_eq!(Mark::decode(new), Mark::New(libc::AF_INET6));
+        assert_eq!(Mark::decode(u64::MAX), Mark::Foreign);
+        assert_eq!(Mark::decode(1_000_000), Mark::Foreign);
+    }
+}
