@@ -14,7 +14,7 @@
 
 use std::{
     future::Future,
-    pin::Pin,
+    pin::{Pin, pin},
     sync::{Arc, atomic::Ordering},
     time::Duration,
 };
@@ -34,6 +34,9 @@ use crate::network::{
 /// How long a side that was told of a reset may take to answer. It does not if it had sent FIN, and
 /// all was acknowledged, before it was told.
 const RESET_PATIENCE: Duration = Duration::from_secs(2);
+/// How long a stream may keep the others from writing: one whose peer does not read waits for that, and not for the send
+/// window.
+const TURN: Duration = Duration::from_millis(5);
 /// How late an acknowledgement may be, RFC 9000 section 18.2.
 const MAX_ACK_DELAY: Duration = Duration::from_millis(25);
 
@@ -133,7 +136,7 @@ async fn up(flow: &Flow, send: &mut SendStream, events: &dyn Events) -> Ended {
                 flow.sent.fetch_add(chunk.len() as u64, Ordering::Relaxed);
                 let written = tokio::select! {
                     biased;
-                    written = send.write_chunk(chunk) => written,
+                    written = write_in_turn(flow, send, chunk) => written,
                     () = flow.reset.notified() => return Ended::Reset(Errno::ECONNRESET),
                 };
                 match written {
@@ -180,6 +183,22 @@ async fn up(flow: &Flow, send: &mut SendStream, events: &dyn Events) -> Ended {
             }
         }
     }
+}
+
+/// Writes when it is the stream's turn.
+async fn write_in_turn(flow: &Flow, send: &mut SendStream, chunk: Bytes) -> Result<(), WriteError> {
+    let Carrier::Quic { link, .. } = &flow.carrier else {
+        return send.write_chunk(chunk).await;
+    };
+    let turn = link.turn.lock().await;
+    let mut write = pin!(send.write_chunk(chunk));
+    tokio::select! {
+        biased;
+        written = &mut write => return written,
+        () = tokio::time::sleep(TURN) => {}
+    }
+    drop(turn);
+    write.await
 }
 
 /// The program has shut down writing or closed: FIN, after all it wrote. A reset is told by the other

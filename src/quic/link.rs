@@ -25,6 +25,9 @@ pub(crate) struct Link {
     unused: Notify,
     /// Streams that a listener has taken.
     taken: Mutex<Taken>,
+    /// Held by the stream that writes: quinn lets those that wait for the send window go on in the reverse order in
+    /// which they began to, so that of many some would never come to it.
+    pub(crate) turn: tokio::sync::Mutex<()>,
 }
 
 /// What a link is used for. Each short connection changes it, and wakes nobody by that.
@@ -111,6 +114,7 @@ impl Link {
                 windows: 0,
                 allowed: config::FIRST_STREAMS,
             }),
+            turn: tokio::sync::Mutex::default(),
         })
     }
 

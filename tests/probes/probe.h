@@ -294,6 +294,31 @@ UNUSED static void show_read(const char *label, int fd) {
 
 /* ---- processes ---- */
 
+/* Sends a descriptor over an AF_UNIX socket, and takes one. */
+UNUSED static void pass_fd(int over, int fd) {
+    char control[CMSG_SPACE(sizeof fd)] = {0}, byte = 'f';
+    struct iovec v = {&byte, 1};
+    struct msghdr m = {.msg_iov = &v, .msg_iovlen = 1, .msg_control = control, .msg_controllen = sizeof control};
+    struct cmsghdr *h = CMSG_FIRSTHDR(&m);
+    h->cmsg_level = SOL_SOCKET;
+    h->cmsg_type = SCM_RIGHTS;
+    h->cmsg_len = CMSG_LEN(sizeof fd);
+    memcpy(CMSG_DATA(h), &fd, sizeof fd);
+    MUST(sendmsg(over, &m, 0));
+}
+
+UNUSED static int receive_fd(int over) {
+    int fd = -1;
+    char control[CMSG_SPACE(sizeof fd)], byte;
+    struct iovec v = {&byte, 1};
+    struct msghdr m = {.msg_iov = &v, .msg_iovlen = 1, .msg_control = control, .msg_controllen = sizeof control};
+    MUST(recvmsg(over, &m, 0));
+    struct cmsghdr *h = CMSG_FIRSTHDR(&m);
+    if (h && h->cmsg_type == SCM_RIGHTS)
+        memcpy(&fd, CMSG_DATA(h), sizeof fd);
+    return fd;
+}
+
 /* Gates let one process or thread wait for another. */
 struct gate { int r, w; };
 

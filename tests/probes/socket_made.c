@@ -16,28 +16,6 @@ static void use(const char *who, int fd, struct sockaddr_in where) {
     MUST(write(fd, who, strlen(who)));
 }
 
-static void send_fd(int by, int fd) {
-    char byte = 0, control[CMSG_SPACE(sizeof fd)] = {0};
-    struct iovec iov = {&byte, 1};
-    struct msghdr m = {.msg_iov = &iov, .msg_iovlen = 1, .msg_control = control, .msg_controllen = sizeof control};
-    struct cmsghdr *c = CMSG_FIRSTHDR(&m);
-    c->cmsg_level = SOL_SOCKET;
-    c->cmsg_type = SCM_RIGHTS;
-    c->cmsg_len = CMSG_LEN(sizeof fd);
-    memcpy(CMSG_DATA(c), &fd, sizeof fd);
-    MUST(sendmsg(by, &m, 0));
-}
-
-static int receive_fd(int by) {
-    int fd;
-    char byte, control[CMSG_SPACE(sizeof fd)];
-    struct iovec iov = {&byte, 1};
-    struct msghdr m = {.msg_iov = &iov, .msg_iovlen = 1, .msg_control = control, .msg_controllen = sizeof control};
-    MUST(recvmsg(by, &m, 0));
-    memcpy(&fd, CMSG_DATA(CMSG_FIRSTHDR(&m)), sizeof fd);
-    return fd;
-}
-
 static void taken(int s) {
     int d = (int)MUST(accept(s, NULL, NULL));
     settle(d, POLLIN);
@@ -109,7 +87,7 @@ static void hand_on(const char *self, int round) {
         _exit(0);
     }
     fd = tcp4();
-    send_fd(pair[0], fd);
+    pass_fd(pair[0], fd);
     close(fd);
     MUST(waitpid(child, NULL, 0));
     taken(s);

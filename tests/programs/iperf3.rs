@@ -71,9 +71,11 @@ fn eight_streams() {
     let report = measure("127.0.0.1", &["-P", "8", "-n", "256M"]);
     assert_eq!(report["end"]["streams"].as_array().map(Vec::len), Some(8));
     assert!(received(&report, "sum_received") >= ARRIVED);
+    // An eighth of what is one's due: they do not begin and end at the same instant.
+    let least = (256 << 20) / 8 / 8;
     for stream in report["end"]["streams"].as_array().expect("streams") {
         assert!(
-            stream["receiver"]["bytes"].as_u64() > Some(0),
+            stream["receiver"]["bytes"].as_u64() > Some(least),
             "a stream was starved: {stream:#}"
         );
     }
