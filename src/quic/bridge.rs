@@ -34,8 +34,8 @@ use crate::network::{
 /// How long a side that was told of a reset may take to answer. It does not if it had sent FIN, and
 /// all was acknowledged, before it was told.
 const RESET_PATIENCE: Duration = Duration::from_secs(2);
-/// How long a stream may keep the others from writing: one whose peer does not read waits for that, and not for the send
-/// window.
+/// How long a stream may keep the others from writing, once in its life: one whose peer does not read waits for that, and
+/// not for the send window.
 const TURN: Duration = Duration::from_millis(5);
 /// How late an acknowledgement may be, RFC 9000 section 18.2.
 const MAX_ACK_DELAY: Duration = Duration::from_millis(25);
@@ -125,6 +125,7 @@ async fn settle(flow: &Flow, ended: Ended, send: &mut SendStream) -> bool {
 async fn up(flow: &Flow, send: &mut SendStream, events: &dyn Events) -> Ended {
     let mut stopped: Stopped = Box::pin(send.stopped());
     let mut buffer = ReadBuffer::default();
+    let mut takes_turns = true;
     loop {
         let read = if buffer.is_drained() {
             Err(Errno::EAGAIN)
@@ -136,7 +137,7 @@ async fn up(flow: &Flow, send: &mut SendStream, events: &dyn Events) -> Ended {
                 flow.sent.fetch_add(chunk.len() as u64, Ordering::Relaxed);
                 let written = tokio::select! {
                     biased;
-                    written = write_in_turn(flow, send, chunk) => written,
+                    written = write_in_turn(flow, send, chunk, &mut takes_turns) => written,
                     () = flow.reset.notified() => return Ended::Reset(Errno::ECONNRESET),
                 };
                 match written {
@@ -185,10 +186,16 @@ async fn up(flow: &Flow, send: &mut SendStream, events: &dyn Events) -> Ended {
     }
 }
 
-/// Writes when it is the stream's turn.
-async fn write_in_turn(flow: &Flow, send: &mut SendStream, chunk: Bytes) -> Result<(), WriteError> {
-    let Carrier::Quic { link, .. } = &flow.carrier else {
-        return send.write_chunk(chunk).await;
+/// Writes when it is the stream's turn. One that has kept the others waiting takes none any more: its peer reads slowly.
+async fn write_in_turn(
+    flow: &Flow,
+    send: &mut SendStream,
+    chunk: Bytes,
+    takes_turns: &mut bool,
+) -> Result<(), WriteError> {
+    let link = match &flow.carrier {
+        Carrier::Quic { link, .. } if *takes_turns => link,
+        _ => return send.write_chunk(chunk).await,
     };
     let turn = link.turn.lock().await;
     let mut write = pin!(send.write_chunk(chunk));
@@ -197,6 +204,7 @@ async fn write_in_turn(flow: &Flow, send: &mut SendStream, chunk: Bytes) -> Resu
         written = &mut write => return written,
         () = tokio::time::sleep(TURN) => {}
     }
+    *takes_turns = false;
     drop(turn);
     write.await
 }

@@ -99,8 +99,8 @@ pub(crate) fn is_place(accepted: BorrowedFd<'_>) -> bool {
     getpeername::<UnixAddr>(accepted.as_raw_fd()).is_ok_and(|name| name.path_len() > 0)
 }
 
-/// Takes the first connection of ours from a listener's queue: the program's end. None if there is none. Whoever else has connected is turned away: a listener's name is open to every task of
-/// the host.
+/// Takes the first connection of ours from a listener's queue: the program's end. None if there is none. Whoever else
+/// has connected is turned away: a listener's name is open to every task of the host.
 pub(crate) fn accept(listener: BorrowedFd<'_>, flags: SockFlag) -> Option<OwnedFd> {
     loop {
         let mut fds = [PollFd::new(listener, PollFlags::POLLIN)];
