@@ -4,23 +4,35 @@
 
 use std::{
     io::{self, Read, Write},
-    os::{fd::AsFd, unix::net::UnixStream},
+    os::{
+        fd::{AsFd, AsRawFd, OwnedFd},
+        unix::net::UnixStream,
+    },
 };
 
 use nix::{
     errno::Errno,
+    fcntl::{FcntlArg, OFlag, fcntl},
     libc,
     poll::{PollFd, PollFlags, PollTimeout, poll},
     sys::{
         signal::{SigSet, Signal, raise},
         signalfd::{SfdFlags, SignalFd},
+        socket::{
+            Shutdown, getsockopt, shutdown,
+            sockopt::{AcceptConn, PeerCredentials},
+        },
         wait::{WaitPidFlag, WaitStatus, waitpid},
     },
     unistd::{Pid, getpgid, getpgrp, getpid, getsid},
 };
 use pidfd::PidFd;
 
-use crate::{cli::FAILURE, supervisor::TargetStatus, sys::pidfd as sys_pidfd};
+use crate::{
+    cli::FAILURE,
+    supervisor::{TargetStatus, open_task, tasks},
+    sys::pidfd as sys_pidfd,
+};
 
 /// What the front process knows of the others.
 struct Others {
@@ -28,13 +40,16 @@ struct Others {
     target: Pid,
     /// None once the target has ended.
     handle: Option<PidFd>,
+    /// Whether programs have the fast path.
+    fast_path: bool,
 }
 
-/// Stands for the program until it has ended. `channel` leads to the supervisor.
+/// Stands for the program until it has ended. `channel` leads to the supervisor; `fast_path` says whether programs have
+/// that.
 ///
 /// # Errors
 /// EMFILE, ENOMEM: no signal descriptor.
-pub(super) fn run(mut channel: UnixStream, supervisor: Pid) -> io::Result<u8> {
+pub(super) fn run(mut channel: UnixStream, supervisor: Pid, fast_path: bool) -> io::Result<u8> {
     let mut pid = [0; 4];
     if channel.read_exact(&mut pid).is_err() {
         // It has said why on standard error, or was killed.
@@ -45,6 +60,7 @@ pub(super) fn run(mut channel: UnixStream, supervisor: Pid) -> io::Result<u8> {
         supervisor,
         target,
         handle: sys_pidfd::open(target.as_raw()).ok(),
+        fast_path,
     };
     // All signals are blocked (launch::run), so each arrives here. SIGPIPE, as everywhere in Rust,
     // is an error of write(2).
@@ -143,6 +159,9 @@ impl Others {
             self.supervisor,
             self.target
         );
+        if self.fast_path {
+            self.end_waiting();
+        }
         loop {
             match waitpid(self.target, Some(WaitPidFlag::WNOHANG)) {
                 Ok(WaitStatus::StillAlive) => {}
@@ -157,6 +176,29 @@ impl Others {
                 self.pass_on(&signal);
             }
         }
+    }
+
+    /// Ends accept(2) in programs with the fast path: there the kernel waits for connections, which come no more. It
+    /// fails then, and they ask the supervisor, as it does from then on.
+    fn end_waiting(&self) {
+        for holder in tasks::sockets() {
+            let copy = open_task(holder.tid).and_then(|task| sys_pidfd::get_fd(&task, holder.fd));
+            if let Ok(socket) = copy
+                && self.is_waited_on(&socket)
+            {
+                let ended = shutdown(socket.as_raw_fd(), Shutdown::Both);
+                tracing::debug!(?holder, ?ended, "a listener without a supervisor");
+            }
+        }
+    }
+
+    /// Whether a socket is a listener that our supervisor has made one, and accept(2) waits on it.
+    fn is_waited_on(&self, socket: &OwnedFd) -> bool {
+        let listens = getsockopt(socket, AcceptConn) == Ok(true);
+        let made_by = getsockopt(socket, PeerCredentials).map(|by| by.pid());
+        let flags = fcntl(socket, FcntlArg::F_GETFL).map(OFlag::from_bits_retain);
+        let waits = flags.is_ok_and(|flags| !flags.contains(OFlag::O_NONBLOCK));
+        listens && waits && made_by == Ok(self.supervisor.as_raw())
     }
 }
 

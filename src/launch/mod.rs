@@ -140,7 +140,7 @@ pub(crate) fn run(
         Fork::Parent(supervisor) => {
             drop(supervisors);
             close_inherited(&plan);
-            Ok(front::run(ours, supervisor)?)
+            Ok(front::run(ours, supervisor, plan.fast_path.is_some())?)
         }
     }
 }
@@ -202,11 +202,9 @@ fn serve(
     let limits = limits::read();
     let fast_path = match plan.fast_path {
         Some(low) => {
-            let sockets = Sockets::new(limits)?;
-            Some((
-                FastPath::new(sockets.memory(), low, &plan.options.sockets()?)?,
-                sockets,
-            ))
+            let mut sockets = Sockets::new(limits)?;
+            let fast_path = FastPath::new(&mut sockets, low, &plan.options.sockets()?)?;
+            Some((fast_path, sockets))
         }
         None => None,
     };

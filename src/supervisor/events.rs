@@ -115,17 +115,20 @@ impl Events for Supervisor {
         let connection = identity(&ours).ok_or(Errno::ENOBUFS)?;
         let mut table = self.table();
         let name = table.queue_name(listener)?;
-        let listening = &table.get(listener).ok_or(Errno::ECONNREFUSED)?.socket;
+        let listening = &table.look(listener).ok_or(Errno::ECONNREFUSED)?.socket;
         let family = listening.family;
         let peer = address::in_family(peer, family);
         let socket = listening.accepted(address::in_family(local, family), peer);
         let seal = Arc::<Seal>::default();
         let end = End::Bridged(Arc::clone(&seal));
         table.insert(connection, Entry::new(socket, end, None));
-        table.enqueue(listener, Waiting { connection, peer });
+        let preamble = table.enqueue(listener, Waiting { connection, peer })?;
         drop(table);
         // This wakes the program, which may have the processor at once and then wants the table.
         let knocked = pair::knock(ours.as_fd(), &name);
+        if let (Ok(()), Some(preamble)) = (knocked, &preamble) {
+            pair::begin(ours.as_fd(), preamble);
+        }
         let mut table = self.table();
         if let Err(error) = knocked {
             tracing::debug!(?listener, %error, "a connection was turned away");
@@ -163,9 +166,10 @@ impl Events for Supervisor {
             entry.socket.reset(error);
             self.give_port_back(id, entry);
         }
-        if table.get(id).is_some_and(|entry| entry.program.is_none()) {
+        let is_unknown = table.look(id).is_some_and(|entry| entry.program.is_none());
+        if is_unknown && self.taken(&mut table, id).is_none() {
             // It waits for accept(2): whoever takes it is to see the reset.
-            table.set_end(id, End::Ours(end));
+            self.lose(&mut table, id, end, error);
             return;
         }
         table.set_end(id, End::Closed);
@@ -194,8 +198,10 @@ impl Events for Supervisor {
     }
 
     fn holder(&self, id: SocketId) -> Option<i32> {
-        let holder = self.table().get(id)?.holder?;
-        Some(holder.tid)
+        let mut table = self.table();
+        let known = table.look(id)?.holder;
+        let holder = known.or_else(|| Some(table.taker(id)?.1));
+        Some(holder?.tid)
     }
 
     fn callers(&self) -> Option<Callers> {

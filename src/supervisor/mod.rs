@@ -12,6 +12,7 @@ mod closes;
 mod events;
 pub(crate) mod filter;
 pub(crate) mod limits;
+mod lost;
 mod meeting;
 mod notify;
 mod pair;
@@ -19,7 +20,7 @@ mod park;
 mod queue;
 mod reply;
 mod sockets;
-mod tasks;
+pub(crate) mod tasks;
 mod trace;
 
 use std::{
@@ -58,6 +59,7 @@ use crate::{
     },
 };
 
+pub(crate) use call::open_task;
 pub(crate) use notify::{Front, Hooks, TargetStatus};
 
 /// The state that both threads share.
@@ -73,6 +75,8 @@ pub(crate) struct Supervisor {
     closes: Closes,
     /// Written when the network says that all is delivered.
     drained: EventFd,
+    /// Written when the notification thread is to look at the time anew.
+    awake: EventFd,
     /// How many calls have trapped, the thread that made the last, and the one that answers: [`Callers`].
     calls: AtomicU64,
     last_caller: AtomicI32,
@@ -105,10 +109,14 @@ impl Drop for TableGuard<'_> {
     }
 }
 
+fn event() -> nix::Result<EventFd> {
+    EventFd::from_flags(EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK)
+}
+
 /// Adds a socket that is alone to the table. `program` is its end.
 fn take_up(table: &mut Table, socket: Socket, program: &OwnedFd, end: ProgramEnd) {
-    table.mark(program, end);
     table.insert(end.cookie, Entry::new(socket, End::Alone, Some(end)));
+    table.mark(end.cookie, program);
 }
 
 impl Supervisor {
@@ -131,7 +139,8 @@ impl Supervisor {
             fast_path: fast_path.map(Arc::new),
             epoll: Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC)?,
             closes: Closes::default(),
-            drained: EventFd::from_flags(EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK)?,
+            drained: event()?,
+            awake: event()?,
             calls: AtomicU64::default(),
             last_caller: AtomicI32::default(),
             answerer: AtomicI32::default(),
@@ -175,12 +184,14 @@ impl Supervisor {
         Ok((end.cookie, program))
     }
 
-    /// Takes up a socket that the fast path has made in the program. `program` is a copy of its end. None if that is no
-    /// such socket.
+    /// Takes up a socket that the fast path has made in the program, or a connection that it has accepted. `program` is a
+    /// copy of its end. None if that is no such socket.
     fn adopt(&self, table: &mut Table, program: &OwnedFd, cookie: SocketId) -> Option<SocketId> {
         self.fast_path.as_ref()?;
-        let Mark::New(domain) = Mark::of(program.as_fd()) else {
-            return None;
+        let domain = match Mark::of(program.as_fd()) {
+            Mark::New(domain) => domain,
+            Mark::Accepted(ticket) => return table.meet(ticket, program),
+            Mark::Emulated { .. } | Mark::Foreign => return None,
         };
         let socket = Socket::new(domain, libc::SOCK_STREAM, 0).ok()?;
         take_up(table, socket, program, ProgramEnd::known(program, cookie)?);
@@ -224,6 +235,13 @@ impl Supervisor {
         table.set_end(id, End::Bridged(Arc::clone(&seal)));
         self.transport().carry(id, BridgedEnd { fd, seal });
         Ok(())
+    }
+
+    /// Lets the notification thread ask anew when it has something to do.
+    fn wake(&self) {
+        if let Err(error) = self.awake.write(1) {
+            tracing::debug!(%error, "the notification thread was not woken");
+        }
     }
 
     /// Learns of the program closing its last copy by EPOLLHUP, which needs no asking for.

@@ -33,6 +33,7 @@ pub(super) mod tag {
     pub(in crate::supervisor) const DRAINED: u64 = u64::MAX - 2;
     pub(in crate::supervisor) const CLOSES: u64 = u64::MAX - 3;
     pub(in crate::supervisor) const FAST_PATH: u64 = u64::MAX - 4;
+    pub(in crate::supervisor) const AWAKE: u64 = u64::MAX - 5;
 }
 
 /// Events fetched at a time.
@@ -128,6 +129,7 @@ impl Supervisor {
         let readable = |tag| EpollEvent::new(EpollFlags::EPOLLIN, tag);
         self.epoll.add(&children, readable(tag::CHILDREN))?;
         self.epoll.add(&self.drained, readable(tag::DRAINED))?;
+        self.epoll.add(&self.awake, readable(tag::AWAKE))?;
         if let Some(fast_path) = &self.fast_path {
             self.epoll.add(fast_path.done(), readable(tag::FAST_PATH))?;
         }
@@ -149,6 +151,7 @@ impl Supervisor {
             let drained = self.turn(&mut processes, &children)?;
             self.look_at_waiting();
             self.take_back();
+            self.look_for_lost();
             let late = processes.release_at.is_some_and(|at| at <= Instant::now());
             if drained || late {
                 if processes.all_gone && !late {
@@ -213,6 +216,9 @@ impl Supervisor {
                 tag::DRAINED => {
                     drained = self.drained.read().is_ok();
                 }
+                tag::AWAKE => {
+                    let _ = self.awake.read();
+                }
                 tag::CLOSES => {
                     for id in self.closes.take() {
                         self.closed(&mut self.table(), id);
@@ -235,7 +241,11 @@ impl Supervisor {
 
     /// Until when nothing needs doing unasked.
     fn timeout(&self, processes: &Processes<'_>) -> PollTimeout {
-        let waiting = self.table().parked.iter().map(|parked| parked.due()).min();
+        let (waiting, lost) = {
+            let table = self.table();
+            let waiting = table.parked.iter().map(|parked| parked.due()).min();
+            (waiting, table.lost.due())
+        };
         let look = self
             .closes
             .are_untold()
@@ -244,7 +254,8 @@ impl Supervisor {
             .fast_path
             .as_ref()
             .and_then(|fast_path| fast_path.due());
-        let others = processes.release_at.into_iter().chain(look).chain(job);
+        let others = processes.release_at.into_iter().chain(look);
+        let others = others.chain(job).chain(lost);
         let Some(at) = waiting.into_iter().chain(others).min() else {
             return PollTimeout::NONE;
         };

@@ -83,6 +83,15 @@ pub(crate) fn knock(ours: BorrowedFd<'_>, name: &UnixAddr) -> Result<(), Errno> 
     connect(ours.as_raw_fd(), name)
 }
 
+/// Sends what comes before a connection's data.
+pub(crate) fn begin(ours: BorrowedFd<'_>, preamble: &[u8]) {
+    let flags = MsgFlags::MSG_DONTWAIT | MsgFlags::MSG_NOSIGNAL;
+    if let Err(error) = send(ours.as_raw_fd(), preamble, flags) {
+        // The program has closed it already.
+        tracing::debug!(%error, "the first bytes of a connection");
+    }
+}
+
 /// Puts a place into the queue of the listener `name` that leads nowhere. By its peer's name it is known from a connection:
 /// [`is_place`].
 ///

@@ -23,6 +23,7 @@ use crate::{
         socket::SocketId,
     },
     sys::socket::widen,
+    zpoline::preamble,
 };
 
 /// A connection that accept(2) has not taken.
@@ -45,6 +46,11 @@ pub(super) struct Queue {
 }
 
 impl Queue {
+    /// Whether there are connections whose accept(2) came to nothing.
+    pub(super) fn has_returned(&self) -> bool {
+        !self.returned.is_empty()
+    }
+
     /// All connections that wait.
     pub(super) fn waiting(&self) -> impl Iterator<Item = SocketId> {
         let returned = self.returned.iter().map(|(waiting, _)| waiting);
@@ -59,19 +65,32 @@ impl Table {
     ///
     /// # Errors
     /// ECONNREFUSED: nobody listens.
-    pub(super) fn queue_name(&mut self, listener: SocketId) -> Result<UnixAddr, Errno> {
-        match &self.get(listener).ok_or(Errno::ECONNREFUSED)?.end {
-            End::Listening(name) => Ok(*name),
+    pub(super) fn queue_name(&self, listener: SocketId) -> Result<UnixAddr, Errno> {
+        match self.look(listener).map(|entry| &entry.end) {
+            Some(End::Listening(name)) => Ok(*name),
             _ => Err(Errno::ECONNREFUSED),
         }
     }
 
     /// Notes a connection that is about to be put into the listener's queue. One at a time: in the order in which they
-    /// are noted they are to come to lie there.
-    pub(super) fn enqueue(&mut self, listener: SocketId, waiting: Waiting) {
-        if let Some(entry) = self.get(listener) {
+    /// are noted they are to come to lie there. Returns what is to be sent on it first.
+    ///
+    /// # Errors
+    /// ENOBUFS: there are too many.
+    pub(super) fn enqueue(
+        &mut self,
+        listener: SocketId,
+        waiting: Waiting,
+    ) -> Result<Option<Vec<u8>>, Errno> {
+        let ticket = self.issue(listener, waiting).inspect_err(|_| {
+            self.remove(waiting.connection);
+        })?;
+        if ticket.is_none()
+            && let Some(entry) = self.get(listener)
+        {
             entry.queue.lying.push_back(waiting);
         }
+        Ok(ticket.map(|ticket| preamble::write(ticket, &waiting.peer)))
     }
 
     /// Forgets a connection that has not come to lie in the queue.
@@ -81,6 +100,16 @@ impl Table {
             lying.retain(|waiting| waiting.connection != connection);
         }
         self.remove(connection);
+    }
+
+    /// Which connection a program's end is of, that accept(2) has just made on this listener.
+    fn identify(&mut self, listener: SocketId, fd: BorrowedFd<'_>) -> Option<Waiting> {
+        if !self.is_shared() {
+            return self.get(listener)?.queue.lying.pop_front();
+        }
+        let connection = self.ticketed(preamble::take(fd)?)?;
+        let peer = self.look(connection)?.issued?.peer;
+        Some(Waiting { connection, peer })
     }
 
     /// Takes the first waiting connection, and the program's end of it, which is to be `nonblocking` or not. `program`
@@ -94,18 +123,24 @@ impl Table {
         let mut flags = SockFlag::empty();
         flags.set(SockFlag::SOCK_NONBLOCK, nonblocking);
         let (waiting, fd) = loop {
-            // Even if nobody is known to wait: strangers are to go.
-            let fd = pair::accept(program, flags)?;
-            let queue = &mut self.get(listener)?.queue;
-            let arrived = if !queue.returned.is_empty() && pair::is_place(fd.as_fd()) {
-                None
-            } else if let Some(waiting) = queue.lying.pop_front() {
-                Some((waiting, fd))
-            } else {
-                continue;
+            // Even if nobody is known to wait: strangers are to go. The place of one that came back may be gone: a program
+            // with the fast path has taken it, and asks.
+            let fd = pair::accept(program, flags);
+            let is_place = |fd: &OwnedFd| pair::is_place(fd.as_fd());
+            let arrived = match fd {
+                None if !self.look(listener)?.queue.has_returned() => return None,
+                Some(fd) if !is_place(&fd) => match self.identify(listener, fd.as_fd()) {
+                    Some(waiting) => Some((waiting, fd)),
+                    None => continue,
+                },
+                None | Some(_) => None,
             };
+            let queue = &mut self.get(listener)?.queue;
             let Some((waiting, fd)) = queue.returned.pop_front() else {
-                break arrived?;
+                match arrived {
+                    Some(arrived) => break arrived,
+                    None => continue,
+                }
             };
             queue.returned.extend(arrived);
             if let Err(error) = pair::set_nonblocking(fd.as_fd(), nonblocking) {
@@ -122,15 +157,10 @@ impl Table {
         let Some(program) = ProgramEnd::of(fd) else {
             return;
         };
-        self.mark(fd, program);
         self.set_program_end(connection, program);
+        self.mark(connection, fd);
         widen(fd.as_fd());
-        let was_reset = self
-            .get(connection)
-            .is_some_and(|entry| matches!(entry.end, End::Ours(_)));
-        if was_reset && let Some(ours) = self.set_end(connection, End::Closed) {
-            pair::show_reset(|| fd.try_clone().ok(), ours);
-        }
+        self.show_loss(connection, fd);
     }
 
     /// Undoes what an injection that did not arrive had prepared.
@@ -229,7 +259,8 @@ mod tests {
             let end = End::Bridged(Arc::default());
             let entry = Entry::new(socket.accepted(peer, peer), end, None);
             self.table.insert(connection, entry);
-            self.table.enqueue(self.id, Waiting { connection, peer });
+            let waiting = Waiting { connection, peer };
+            self.table.enqueue(self.id, waiting).unwrap();
             self.ours.push(ours);
             connection
         }

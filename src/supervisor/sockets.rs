@@ -4,19 +4,30 @@
 
 use std::{
     collections::{HashMap, HashSet},
+    net::SocketAddr,
     os::fd::{AsFd, OwnedFd},
     sync::Arc,
 };
 
-use nix::sys::{socket::UnixAddr, stat::fstat};
+use nix::{
+    errno::Errno,
+    sys::{socket::UnixAddr, stat::fstat},
+};
 
-use super::{call::identity, meeting::Meeting, park::Parked, queue::Queue, tasks::Holder};
+use super::{
+    call::identity,
+    lost::Losses,
+    meeting::Meeting,
+    park::Parked,
+    queue::{Queue, Waiting},
+    tasks::Holder,
+};
 use crate::emul::{
     outcome::Wait,
     socket::{Socket, SocketId},
     transport::Seal,
 };
-use crate::zpoline::{Sockets as SharedSockets, mark};
+use crate::zpoline::{Sockets as SharedSockets, mark, tickets::Ticket};
 
 /// Our end of a pair.
 #[derive(Debug)]
@@ -63,6 +74,17 @@ impl ProgramEnd {
     }
 }
 
+/// By what a program can accept a connection without the supervisor.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Issued {
+    /// Its mark is made of that.
+    pub(super) ticket: Ticket,
+    /// On which it is to be accepted.
+    pub(super) listener: SocketId,
+    /// Its peer, in the listener's family.
+    pub(super) peer: SocketAddr,
+}
+
 /// One emulated socket.
 #[derive(Debug)]
 pub(super) struct Entry {
@@ -85,8 +107,13 @@ pub(super) struct Entry {
     pub(super) rarely_set: bool,
     /// The program has closed it, which was told before the bridge was at its end.
     pub(super) closed: bool,
-    /// An accepted connection that still lies in its listener's queue.
+    /// An accepted connection that still lies in its listener's queue, as far as is known.
     pub(super) unaccepted: bool,
+    /// With `--mode zpoline`, of an accepted connection.
+    pub(super) issued: Option<Issued>,
+    /// A listener whose connections are handed on to other processes by those that accept them: it is not done without the
+    /// supervisor, which would have to look for them.
+    pub(super) hands_on: bool,
 }
 
 impl Entry {
@@ -103,7 +130,23 @@ impl Entry {
             rarely_set: false,
             closed: false,
             unaccepted: program.is_none(),
+            issued: None,
+            hands_on: false,
         }
+    }
+
+    /// What the fast path's table knows the socket by.
+    fn key(&self) -> Option<u64> {
+        match self.issued {
+            Some(issued) => Some(issued.ticket.key()),
+            None => Some(mark::emulated(self.program?.cookie)),
+        }
+    }
+
+    /// What the program's end is to be marked with.
+    fn mark(&self) -> Option<u64> {
+        let mark = self.issued.map(|issued| issued.ticket.mark());
+        mark.or_else(|| self.key())
     }
 }
 
@@ -130,6 +173,8 @@ pub(super) struct Table {
     shared: Option<SharedSockets>,
     /// Sockets that those see anew with [`Self::publish`].
     taken_up: Vec<SocketId>,
+    /// Connections that are over, whose programs are yet to see it.
+    pub(super) lost: Losses,
 }
 
 impl Table {
@@ -144,12 +189,18 @@ impl Table {
     /// The socket's entry.
     pub(super) fn get(&mut self, id: SocketId) -> Option<&mut Entry> {
         let entry = self.sockets.get_mut(&id)?;
-        if let (Some(shared), Some(program)) = (&mut self.shared, &entry.program)
-            && shared.take_up(program.cookie.0)
+        if let Some(shared) = &mut self.shared
+            && let Some(key) = entry.key()
+            && shared.take_up(key)
         {
             self.taken_up.push(id);
         }
         Some(entry)
+    }
+
+    /// The socket's entry, which is not changed: the fast path need not wait.
+    pub(super) fn look(&self, id: SocketId) -> Option<&Entry> {
+        self.sockets.get(&id)
     }
 
     /// Whether there is something to [`Self::publish`].
@@ -165,18 +216,70 @@ impl Table {
         };
         for id in self.taken_up.drain(..) {
             if let Some(entry) = self.sockets.get(&id)
-                && let Some(program) = &entry.program
+                && let Some(key) = entry.key()
             {
-                shared.show(program.cookie.0, &entry.socket);
+                let accepts = || {
+                    let unlike = entry.rarely_set || entry.hands_on;
+                    !unlike && !entry.queue.has_returned() && !self.lost.are_of(id)
+                };
+                shared.show(key, &entry.socket, accepts);
             }
         }
     }
 
-    fn share(&mut self, id: SocketId, program: ProgramEnd) {
-        if let Some(shared) = &mut self.shared {
-            shared.insert(program.cookie.0);
+    fn share(&mut self, id: SocketId) {
+        if let Some(shared) = &mut self.shared
+            && let Some(key) = self.sockets.get(&id).and_then(Entry::key)
+        {
+            shared.insert(key);
             self.taken_up.push(id);
         }
+    }
+
+    /// Gives a connection that waits for accept(2) a ticket, by which a program may accept it by itself.
+    ///
+    /// # Errors
+    /// ENOBUFS: there are too many.
+    pub(super) fn issue(
+        &mut self,
+        listener: SocketId,
+        waiting: Waiting,
+    ) -> Result<Option<Ticket>, Errno> {
+        let Some(shared) = &mut self.shared else {
+            return Ok(None);
+        };
+        let Waiting { connection, peer } = waiting;
+        let ticket = shared.tickets().issue(connection).ok_or(Errno::ENOBUFS)?;
+        if let Some(entry) = self.sockets.get_mut(&connection) {
+            entry.issued = Some(Issued {
+                ticket,
+                listener,
+                peer,
+            });
+            // Whether it was accepted the kernel tells then.
+            entry.unaccepted = false;
+        }
+        self.share(connection);
+        Ok(Some(ticket))
+    }
+
+    /// Whether programs with the fast path see it.
+    pub(super) fn is_shared(&self) -> bool {
+        self.shared.is_some()
+    }
+
+    /// The connection that has this ticket.
+    pub(super) fn ticketed(&mut self, ticket: Ticket) -> Option<SocketId> {
+        self.shared.as_mut()?.tickets().connection(ticket)
+    }
+
+    /// Who has accepted a connection without the supervisor, as that says: it is to be checked by the ticket.
+    pub(super) fn taker(&mut self, id: SocketId) -> Option<(Ticket, Holder)> {
+        let entry = self.sockets.get(&id)?;
+        let issued = entry.issued.filter(|_| entry.program.is_none())?;
+        let ticket = issued.ticket;
+        let (tid, fd) = self.shared.as_mut()?.tickets().holder(ticket)?;
+        Some((ticket, Holder { tid, fd }))
     }
 
     /// Notes who has the program's end. Programs are not shown it.
@@ -186,10 +289,12 @@ impl Table {
         }
     }
 
-    /// Marks a program's end for the fast path, before the program has it or asks for it.
-    pub(super) fn mark(&self, fd: &OwnedFd, program: ProgramEnd) {
-        if self.shared.is_some() {
-            mark::set(fd.as_fd(), program.cookie);
+    /// Marks a socket's end for the fast path, before the program has it or asks for it.
+    pub(super) fn mark(&self, id: SocketId, fd: &OwnedFd) {
+        if self.shared.is_some()
+            && let Some(mark) = self.sockets.get(&id).and_then(Entry::mark)
+        {
+            mark::set(fd.as_fd(), mark);
         }
     }
 
@@ -207,18 +312,14 @@ impl Table {
             entry.program = Some(program);
             entry.unaccepted = false;
             self.accepted.insert(program.cookie, id);
-            self.share(id, program);
         }
     }
 
     /// Adds a socket.
     pub(super) fn insert(&mut self, id: SocketId, entry: Entry) {
         self.untold += usize::from(entry.end.is_untold());
-        let program = entry.program;
         self.sockets.insert(id, entry);
-        if let Some(program) = program {
-            self.share(id, program);
-        }
+        self.share(id);
     }
 
     /// Removes a socket.
@@ -227,8 +328,14 @@ impl Table {
         self.untold -= usize::from(entry.end.is_untold());
         if let Some(program) = &entry.program {
             self.accepted.remove(&program.cookie);
-            if let Some(shared) = &mut self.shared {
-                shared.remove(program.cookie.0);
+        }
+        if let Some(shared) = &mut self.shared {
+            if let Some(key) = entry.key() {
+                shared.remove(key);
+            }
+            if let Some(issued) = entry.issued {
+                shared.tickets().take_back(issued.ticket);
+                self.lost.forget(id);
             }
         }
         Some(entry)
@@ -237,9 +344,9 @@ impl Table {
     /// Puts `end` in place of our end, and returns that if it was here.
     pub(super) fn set_end(&mut self, id: SocketId, end: End) -> Option<OwnedFd> {
         let entry = self.sockets.get_mut(&id)?;
-        if let (End::Closed, Some(shared), Some(program)) = (&end, &self.shared, &entry.program) {
+        if let (End::Closed, Some(shared), Some(key)) = (&end, &self.shared, entry.key()) {
             // Before our end is closed, by which the pair has an error that the program can take.
-            shared.show_error(program.cookie.0, &entry.socket);
+            shared.show_error(key, &entry.socket);
         }
         self.untold += usize::from(end.is_untold());
         self.untold -= usize::from(entry.end.is_untold());

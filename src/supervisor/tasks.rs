@@ -83,6 +83,14 @@ pub(crate) fn find_holder(inode: u64) -> Option<Holder> {
     })
 }
 
+/// All sockets that other processes have. As [`find_holder`], only for rare events.
+pub(crate) fn sockets() -> impl Iterator<Item = Holder> {
+    processes().flat_map(|tid| {
+        let sockets = descriptors(tid).filter(|(_, link)| link.starts_with("socket:"));
+        sockets.map(move |(fd, _)| Holder { tid, fd })
+    })
+}
+
 /// Those of `inodes` that no socket has any more. /proc/net/unix alone is not believed: it is read in
 /// pages, and a socket is missed if another is closed in between.
 pub(crate) fn gone(inodes: &HashSet<u64>) -> Option<HashSet<u64>> {

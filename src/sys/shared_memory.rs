@@ -1,4 +1,4 @@
-//! Memory that this process writes and others read.
+//! Memory that this process shares with others.
 
 use std::{
     ffi::CStr,
@@ -22,8 +22,7 @@ use nix::{
 /// `F_SEAL_FUTURE_WRITE` (linux/fcntl.h, since 5.1), which nix does not name.
 const FUTURE_WRITE: SealFlag = SealFlag::from_bits_retain(0x10);
 
-/// A file in memory, zero at first, mapped here. Nobody else can write it, whatever descriptor they
-/// have: it is sealed.
+/// A file in memory, zero at first, mapped here.
 #[derive(Debug)]
 pub(crate) struct SharedMemory {
     file: OwnedFd,
@@ -37,11 +36,24 @@ unsafe impl Send for SharedMemory {}
 unsafe impl Sync for SharedMemory {}
 
 impl SharedMemory {
-    /// So many bytes; pages that are not touched take no memory.
+    /// So many bytes; pages that are not touched take no memory. Nobody else can write them, whatever descriptor they
+    /// have: the file is sealed.
     ///
     /// # Errors
     /// EMFILE, ENFILE, ENOMEM: memfd_create(2), mmap(2). EINVAL: no bytes.
     pub(crate) fn new(name: &CStr, bytes: usize) -> nix::Result<Self> {
+        Self::sealed(name, bytes, FUTURE_WRITE)
+    }
+
+    /// The same, and whoever has a descriptor can write them.
+    ///
+    /// # Errors
+    /// As [`Self::new`].
+    pub(crate) fn for_all(name: &CStr, bytes: usize) -> nix::Result<Self> {
+        Self::sealed(name, bytes, SealFlag::empty())
+    }
+
+    fn sealed(name: &CStr, bytes: usize, writing: SealFlag) -> nix::Result<Self> {
         let length = NonZeroUsize::new(bytes).ok_or(Errno::EINVAL)?;
         let size = i64::try_from(bytes).map_err(|_| Errno::EINVAL)?;
         let file = memfd_create(name, MFdFlags::MFD_CLOEXEC | MFdFlags::MFD_ALLOW_SEALING)?;
@@ -51,7 +63,7 @@ impl SharedMemory {
         let start = unsafe { mmap(None, length, access, MapFlags::MAP_SHARED, &file, 0) }?.cast();
         let memory = Self { file, start, bytes };
         let fixed = SealFlag::F_SEAL_SHRINK | SealFlag::F_SEAL_GROW;
-        let seals = fixed | FUTURE_WRITE | SealFlag::F_SEAL_SEAL;
+        let seals = fixed | writing | SealFlag::F_SEAL_SEAL;
         fcntl(&memory.file, FcntlArg::F_ADD_SEALS(seals))?;
         Ok(memory)
     }
@@ -108,6 +120,14 @@ mod tests {
         // SAFETY: a new mapping, if there is one at all.
         let writable = unsafe { mmap(None, length, access, MapFlags::MAP_SHARED, &memory, 0) };
         assert_eq!(writable, Err(Errno::EPERM));
+        assert_eq!(ftruncate(&memory.file, 0), Err(Errno::EPERM));
+    }
+
+    #[test]
+    fn others_can_write_what_is_for_all() {
+        let memory = SharedMemory::for_all(c"test", 4096).unwrap();
+        assert_eq!(write(&memory.file, &[7]), Ok(1));
+        assert_eq!(memory.words()[0].load(Ordering::Relaxed), 7);
         assert_eq!(ftruncate(&memory.file, 0), Err(Errno::EPERM));
     }
 }

@@ -137,7 +137,7 @@ pub(crate) fn ends_with_descriptors(fd: BorrowedFd<'_>, queued: usize) -> nix::R
 /// SO_SNDBUF of a connected end of a pair, in bytes; the kernel doubles it. AF_UNIX moves 60 to 100
 /// Gbit/s with this and 24 with its default. Without privilege net.core.wmem_max caps it, at 212,992 by
 /// default, which is enough.
-const BULK_BUFFER: libc::c_int = 1 << 20;
+pub(crate) const BULK_BUFFER: libc::c_int = 1 << 20;
 
 /// Gives an end of a pair the buffer that bulk data needs. A failure costs speed alone.
 pub(crate) fn widen(end: BorrowedFd<'_>) {

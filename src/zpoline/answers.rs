@@ -10,6 +10,7 @@ use iced_x86::{
 };
 
 use super::{
+    accept,
     image::{Labels, frame, get_socket_option, number, set_mark},
     layout::{action, entry, slot},
     mark,
@@ -23,7 +24,7 @@ const NO_OPTION: i32 = i32::MAX;
 const SHORTEST_ADDRESS: i32 = size_of::<libc::sa_family_t>() as i32;
 const LONGEST_ADDRESS: i32 = size_of::<libc::sockaddr_storage>() as i32;
 /// SO_MEMINFO (asm-generic/socket.h): nine numbers about the socket's memory.
-const SO_MEMINFO: i32 = 55;
+pub(super) const SO_MEMINFO: i32 = 55;
 /// Bytes of a sockaddr_in6.
 const V6_BYTES: i32 = 28;
 
@@ -31,6 +32,7 @@ const V6_BYTES: i32 = 28;
 pub(super) fn answer(a: &mut CodeAssembler, labels: &Labels) -> Result<(), IcedError> {
     let (mut local, mut peer, mut get) = (a.create_label(), a.create_label(), a.create_label());
     let (mut connect_label, mut set) = (a.create_label(), a.create_label());
+    let mut accept_label = a.create_label();
     a.mov(ecx, dword_ptr(rsp + frame::WHAT))?;
     a.mov(edx, ecx)?;
     a.shr(edx, 8)?;
@@ -40,6 +42,8 @@ pub(super) fn answer(a: &mut CodeAssembler, labels: &Labels) -> Result<(), IcedE
         (get, action::GET),
         (connect_label, action::CONNECT),
         (set, action::SET),
+        (accept_label, action::ACCEPT),
+        (accept_label, action::ACCEPT4),
     ] {
         a.cmp(edx, i32::from(code))?;
         a.je(label)?;
@@ -54,18 +58,20 @@ pub(super) fn answer(a: &mut CodeAssembler, labels: &Labels) -> Result<(), IcedE
     a.set_label(&mut connect_label)?;
     connect(a, labels)?;
     a.set_label(&mut set)?;
-    set_nodelay(a, labels)
+    set_nodelay(a, labels)?;
+    a.set_label(&mut accept_label)?;
+    accept::accept(a, labels)
 }
 
 /// Puts the sequence into %edx, unless the entry is being changed.
-fn begin(a: &mut CodeAssembler, otherwise: CodeLabel) -> Result<(), IcedError> {
+pub(super) fn begin(a: &mut CodeAssembler, otherwise: CodeLabel) -> Result<(), IcedError> {
     a.mov(edx, dword_ptr(r11 + entry::SEQUENCE))?;
     a.test(edx, 1)?;
     a.jnz(otherwise)
 }
 
 /// Whether what was read since [`begin`] is of one moment, and of this socket. Changes %rax.
-fn end(a: &mut CodeAssembler, otherwise: CodeLabel) -> Result<(), IcedError> {
+pub(super) fn end(a: &mut CodeAssembler, otherwise: CodeLabel) -> Result<(), IcedError> {
     a.cmp(dword_ptr(r11 + entry::SEQUENCE), edx)?;
     a.jne(otherwise)?;
     a.mov(rax, qword_ptr(rsp + frame::MARK))?;
@@ -103,7 +109,14 @@ fn connect(a: &mut CodeAssembler, labels: &Labels) -> Result<(), IcedError> {
     a.je(labels.ask)?;
     a.mov(ecx, dword_ptr(rsp + frame::SPARE))?;
     a.bts(ecx, mark::ANNOUNCED_BIT - 32)?;
+    note(a, labels)
+}
+
+/// Puts %ecx in place of the upper half of the socket's mark, and succeeds.
+fn note(a: &mut CodeAssembler, labels: &Labels) -> Result<(), IcedError> {
     a.mov(dword_ptr(rsp + frame::MARK + 4), ecx)?;
+    a.mov(ecx, dword_ptr(rsp + frame::LOW))?;
+    a.mov(dword_ptr(rsp + frame::MARK), ecx)?;
     set_mark(a)?;
     a.jnz(labels.ask)?;
     succeed(a, labels)
@@ -247,17 +260,14 @@ fn set_nodelay(a: &mut CodeAssembler, labels: &Labels) -> Result<(), IcedError> 
     a.syscall()?;
     a.cmp(eax, -libc::ENOPROTOOPT)?;
     a.jne(labels.ask)?;
-    a.mov(edx, dword_ptr(rsp + frame::SPARE))?;
-    a.bts(edx, mark::NODELAY_SET_BIT - 32)?;
-    a.btr(edx, mark::NODELAY_BIT - 32)?;
+    a.mov(ecx, dword_ptr(rsp + frame::SPARE))?;
+    a.bts(ecx, mark::NODELAY_SET_BIT - 32)?;
+    a.btr(ecx, mark::NODELAY_BIT - 32)?;
     a.cmp(dword_ptr(r10), 0)?;
     a.je(off)?;
-    a.bts(edx, mark::NODELAY_BIT - 32)?;
+    a.bts(ecx, mark::NODELAY_BIT - 32)?;
     a.set_label(&mut off)?;
-    a.mov(dword_ptr(rsp + frame::MARK + 4), edx)?;
-    set_mark(a)?;
-    a.jnz(labels.ask)?;
-    succeed(a, labels)
+    note(a, labels)
 }
 
 /// SO_ERROR. What the pair says is taken by asking; if it is an error the supervisor may know a better

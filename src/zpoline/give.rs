@@ -3,7 +3,10 @@
 
 use std::{
     fs::File,
-    os::{fd::AsFd, unix::fs::FileExt},
+    os::{
+        fd::{AsFd, RawFd},
+        unix::fs::FileExt,
+    },
 };
 
 use nix::errno::Errno;
@@ -61,10 +64,11 @@ impl FastPath {
             return Ok(());
         }
         drop(memory);
-        let mut lent = Err(Errno::ESRCH);
+        let mut lent = [Err(Errno::ESRCH); 2];
         let lend = || {
             if !has_image {
-                lent = listener.lend(trapped.id, self.table.as_fd());
+                lent = [&self.table, &self.holders]
+                    .map(|memory| listener.lend(trapped.id, memory.as_fd()));
             }
         };
         let Some(mut tracee) =
@@ -73,8 +77,8 @@ impl FastPath {
             return Ok(());
         };
         if !has_image {
-            let fd = lent.map_err(Unfit::Descriptor)?;
-            self.map(&mut tracee, fd as u64)?;
+            let fds = taken(&mut tracee, lent)?;
+            self.map(&mut tracee, fds)?;
         }
         self.patch(&mut tracee, site)?;
         if self.findings.is_unfit(tid, execution) {
@@ -123,32 +127,35 @@ impl FastPath {
     }
 
     /// Maps everything but stubs and sled, and writes what does not change.
-    fn map(&self, tracee: &mut Tracee, fd: u64) -> Result<(), Unfit> {
+    fn map(&self, tracee: &mut Tracee, fds: [u64; 2]) -> Result<(), Unfit> {
         if let Err(why) = map_pages(tracee, CODE, EXECUTED_BYTES, libc::PROT_EXEC, FIXED) {
-            close(tracee, fd);
+            close(tracee, &fds);
             return Err(why);
         }
-        let address = self.map_data(tracee, fd);
-        if address.is_err() {
+        let addresses = self.map_data(tracee, fds);
+        if addresses.is_err() {
             unmap(tracee, CODE, EXECUTED_BYTES);
         }
+        let [table, holders] = addresses?;
         let mut page = self.header.clone();
-        page[header::TABLE as usize..][..8].copy_from_slice(&address?.to_le_bytes());
+        for (at, address) in [(header::TABLE, table), (header::HOLDERS, holders)] {
+            page[at as usize..][..8].copy_from_slice(&address.to_le_bytes());
+        }
         tracee::write(tracee.memory(), HEADER, &page).map_err(Unfit::Memory)
     }
 
-    /// Runs the image's own part. Returns where the table is.
-    fn map_data(&self, tracee: &mut Tracee, fd: u64) -> Result<u64, Unfit> {
+    /// Runs the image's own part. Returns where the table and the holders are.
+    fn map_data(&self, tracee: &mut Tracee, fds: [u64; 2]) -> Result<[u64; 2], Unfit> {
         if let Err(error) = tracee::write(tracee.memory(), CODE, &self.image.bytes) {
-            close(tracee, fd);
+            close(tracee, &fds);
             return Err(Unfit::Memory(error));
         }
-        let arguments = [fd, self.table.bytes() as u64];
+        let arguments = [fds[0], self.table.bytes() as u64, fds[1]];
         let registers = tracee
             .run(self.image.set_up, arguments)
             .map_err(Unfit::Trace)?;
         result(registers.rax)?;
-        Ok(registers.rbx)
+        Ok([registers.rbx, registers.r13])
     }
 
     /// Patches a site.
@@ -311,10 +318,24 @@ fn map_pages(
         .map_err(|error| Unfit::Mapping(at, error))
 }
 
-/// Closes the descriptor of the table, which is not mapped.
-fn close(tracee: &mut Tracee, fd: u64) {
-    let closed = tracee.system_call(number::CLOSE.into(), [fd, 0, 0, 0, 0, 0]);
-    tracing::trace!(?closed, "the table is not mapped");
+/// The descriptors that a process was lent, if it has taken both.
+fn taken(tracee: &mut Tracee, lent: [nix::Result<RawFd>; 2]) -> Result<[u64; 2], Unfit> {
+    if let [Ok(table), Ok(holders)] = lent {
+        return Ok([table as u64, holders as u64]);
+    }
+    for fd in lent.into_iter().flatten() {
+        close(tracee, &[fd as u64]);
+    }
+    let refused = lent.into_iter().find_map(Result::err);
+    Err(Unfit::Descriptor(refused.unwrap_or(Errno::EMFILE)))
+}
+
+/// Closes the descriptors of what is not mapped.
+fn close(tracee: &mut Tracee, fds: &[u64]) {
+    for fd in fds {
+        let closed = tracee.system_call(number::CLOSE.into(), [*fd, 0, 0, 0, 0, 0]);
+        tracing::trace!(?closed, "the table is not mapped");
+    }
 }
 
 fn unmap(tracee: &mut Tracee, at: u64, bytes: u64) {

@@ -23,6 +23,7 @@ use super::{
         TRAMPOLINES, action, header, slot, table,
     },
     make, mark,
+    tickets::MOST,
 };
 
 /// Numbers of system calls, as %eax takes them.
@@ -35,27 +36,33 @@ pub(super) mod number {
     pub(in crate::zpoline) const SETSOCKOPT: i32 = libc::SYS_setsockopt as i32;
     pub(in crate::zpoline) const SOCKET: i32 = libc::SYS_socket as i32;
     pub(in crate::zpoline) const CONNECT: i32 = libc::SYS_connect as i32;
+    pub(in crate::zpoline) const ACCEPT4: i32 = libc::SYS_accept4 as i32;
+    pub(in crate::zpoline) const RECVFROM: i32 = libc::SYS_recvfrom as i32;
+    pub(in crate::zpoline) const POLL: i32 = libc::SYS_poll as i32;
+    pub(in crate::zpoline) const GETPID: i32 = libc::SYS_getpid as i32;
 }
 
 /// Offsets from %rsp while the call is looked at.
 pub(super) mod frame {
-    /// The socket's mark, without what was noted in the program.
+    /// What the table knows the socket by: its mark, without what was noted in the program and without a secret.
     pub(in crate::zpoline) const MARK: i32 = 0;
     /// The length of that; later the address of the entry.
     pub(in crate::zpoline) const ENTRY: i32 = 8;
+    /// Four bytes: the lower half of the mark as it was found.
+    pub(in crate::zpoline) const LOW: i32 = 16;
     /// What is to be done: the slot of an option in the lowest byte, the action above.
-    pub(in crate::zpoline) const WHAT: i32 = 16;
+    pub(in crate::zpoline) const WHAT: i32 = 24;
     /// Four bytes: the upper half of the mark as it was found; free where that is not asked for.
-    pub(in crate::zpoline) const SPARE: i32 = 20;
+    pub(in crate::zpoline) const SPARE: i32 = 28;
     /// Saved registers.
-    pub(in crate::zpoline) const R8: i32 = 24;
-    pub(in crate::zpoline) const R10: i32 = 32;
-    pub(in crate::zpoline) const RDX: i32 = 40;
-    pub(in crate::zpoline) const RSI: i32 = 48;
-    pub(in crate::zpoline) const RAX: i32 = 56;
-    pub(in crate::zpoline) const FLAGS: i32 = 64;
+    pub(in crate::zpoline) const R8: i32 = 32;
+    pub(in crate::zpoline) const R10: i32 = 40;
+    pub(in crate::zpoline) const RDX: i32 = 48;
+    pub(in crate::zpoline) const RSI: i32 = 56;
+    pub(in crate::zpoline) const RAX: i32 = 64;
+    pub(in crate::zpoline) const FLAGS: i32 = 72;
     /// Bytes below the saved registers.
-    pub(in crate::zpoline) const LOCALS: i32 = 24;
+    pub(in crate::zpoline) const LOCALS: i32 = 32;
 }
 
 /// The bytes to be executed from [`CODE`] on, and the entrances that the supervisor uses.
@@ -207,9 +214,10 @@ fn dispatch(a: &mut CodeAssembler) -> Result<(), IcedError> {
     a.cmp(ecx, i32::from(action::GET) << 8)?;
     a.je(get)?;
     a.jb(look)?;
-    a.cmp(ecx, i32::from(action::CONNECT) << 8)?;
-    a.je(look)?;
-    a.ja(make)?;
+    a.cmp(ecx, i32::from(action::MAKE) << 8)?;
+    a.je(make)?;
+    a.cmp(ecx, i32::from(action::SET) << 8)?;
+    a.jne(look)?;
     let levels = (header::SET_SOCKET, header::SET_TCP);
     option(a, &mut set, levels, (native, look))?;
     let levels = (header::GET_SOCKET, header::GET_TCP);
@@ -269,7 +277,9 @@ fn look_at_socket(a: &mut CodeAssembler) -> Result<(), IcedError> {
         native: a.create_label(),
         answered: a.create_label(),
     };
-    let (mut probe, mut ours, mut marked) = (a.create_label(), a.create_label(), a.create_label());
+    let (mut probe, mut ours) = (a.create_label(), a.create_label());
+    let (mut emulated, mut accepted) = (a.create_label(), a.create_label());
+    let mut marked = a.create_label();
     for register in [rax, rsi, rdx, r10, r8, rcx] {
         a.push(register)?;
     }
@@ -281,16 +291,24 @@ fn look_at_socket(a: &mut CodeAssembler) -> Result<(), IcedError> {
     a.jnz(labels.native)?;
 
     a.mov(rcx, qword_ptr(rsp + frame::MARK))?;
+    a.mov(dword_ptr(rsp + frame::LOW), ecx)?;
     a.mov(rdx, rcx)?;
     a.shr(rdx, 32)?;
     a.mov(dword_ptr(rsp + frame::SPARE), edx)?;
     a.shr(edx, mark::KIND_SHIFT - 32)?;
     a.cmp(edx, mark::EMULATED as i32)?;
-    a.je(marked)?;
+    a.je(emulated)?;
+    a.cmp(edx, mark::ACCEPTED as i32)?;
+    a.je(accepted)?;
     a.cmp(edx, mark::NEW as i32)?;
     a.jne(labels.native)?;
     a.jmp(labels.ask)?;
-    a.set_label(&mut marked)?;
+    a.set_label(&mut accepted)?;
+    a.and(ecx, MOST as i32 - 1)?;
+    a.mov(rdx, mark::ACCEPTED << mark::KIND_SHIFT)?;
+    a.or(rcx, rdx)?;
+    a.jmp(marked)?;
+    a.set_label(&mut emulated)?;
     for bit in [
         mark::ANNOUNCED_BIT,
         mark::NODELAY_SET_BIT,
@@ -298,6 +316,7 @@ fn look_at_socket(a: &mut CodeAssembler) -> Result<(), IcedError> {
     ] {
         a.btr(rcx, bit)?;
     }
+    a.set_label(&mut marked)?;
     a.mov(qword_ptr(rsp + frame::MARK), rcx)?;
     a.mov(rsi, qword_ptr(HEADER + header::TABLE))?;
     a.mov(r10d, dword_ptr(rsi + table::GENERATION))?;
@@ -370,12 +389,13 @@ fn restore(a: &mut CodeAssembler) -> Result<(), IcedError> {
     a.popfq()
 }
 
-/// Run once in each process, by the supervisor: maps the data and the table of sockets, whose
-/// descriptor is in %r12 and whose bytes are in %r13; closes the descriptor. Ends in a trap, with 0 or
-/// a negative errno in %rax and the table's address in %rbx.
+/// Run once in each process, by the supervisor: maps the data, the table of sockets, whose descriptor is in %r12 and
+/// whose bytes are in %r13, and the holders of accepted ones, whose descriptor is in %r14; closes the descriptors. Ends
+/// in a trap, with 0 or a negative errno in %rax, the table's address in %rbx and the holders' in %r13.
 fn set_up(a: &mut CodeAssembler) -> Result<(), IcedError> {
     let fixed = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_FIXED_NOREPLACE;
     let (mut no_data, mut no_table) = (a.create_label(), a.create_label());
+    let mut no_holders = a.create_label();
     let mut finish = a.create_label();
     a.mov(edi, HEADER as i32)?;
     a.mov(esi, DATA_BYTES as i32)?;
@@ -389,23 +409,33 @@ fn set_up(a: &mut CodeAssembler) -> Result<(), IcedError> {
     a.jne(no_data)?;
     a.mov(r8, r12)?;
     a.mov(rsi, r13)?;
-    a.xor(edi, edi)?;
-    a.mov(edx, libc::PROT_READ)?;
-    a.mov(r10d, libc::MAP_SHARED)?;
-    a.xor(r9d, r9d)?;
-    a.mov(eax, number::MMAP)?;
-    a.syscall()?;
-    a.test(rax, rax)?;
+    map_shared(a, libc::PROT_READ)?;
     a.js(no_table)?;
     a.mov(rbx, rax)?;
+    a.mov(r8, r14)?;
+    a.mov(esi, HOLDERS_BYTES)?;
+    map_shared(a, libc::PROT_READ | libc::PROT_WRITE)?;
+    a.js(no_holders)?;
     // Other processes' sockets are not to be in a core dump; if that fails, they are.
-    a.mov(rdi, rax)?;
+    a.mov(rdi, rbx)?;
     a.mov(rsi, r13)?;
+    a.mov(r13, rax)?;
     a.mov(edx, libc::MADV_DONTDUMP)?;
+    a.mov(eax, number::MADVISE)?;
+    a.syscall()?;
+    a.mov(rdi, r13)?;
+    a.mov(esi, HOLDERS_BYTES)?;
     a.mov(eax, number::MADVISE)?;
     a.syscall()?;
     a.xor(r15d, r15d)?;
     a.jmp(finish)?;
+    a.set_label(&mut no_holders)?;
+    a.mov(rdi, rbx)?;
+    a.mov(rsi, r13)?;
+    a.mov(rbx, rax)?;
+    a.mov(eax, number::MUNMAP)?;
+    a.syscall()?;
+    a.mov(rax, rbx)?;
     a.set_label(&mut no_table)?;
     a.mov(r15, rax)?;
     a.mov(edi, HEADER as i32)?;
@@ -416,11 +446,27 @@ fn set_up(a: &mut CodeAssembler) -> Result<(), IcedError> {
     a.set_label(&mut no_data)?;
     a.mov(r15, rax)?;
     a.set_label(&mut finish)?;
-    a.mov(rdi, r12)?;
-    a.mov(eax, number::CLOSE)?;
-    a.syscall()?;
+    for descriptor in [r12, r14] {
+        a.mov(rdi, descriptor)?;
+        a.mov(eax, number::CLOSE)?;
+        a.syscall()?;
+    }
     a.mov(rax, r15)?;
     a.int3()
+}
+
+/// Bytes of the holders.
+const HOLDERS_BYTES: i32 = (MOST * size_of::<u64>()) as i32;
+
+/// mmap(2) of the file in %r8, %rsi bytes. Whether it has failed is in the flags: sign.
+fn map_shared(a: &mut CodeAssembler, access: i32) -> Result<(), IcedError> {
+    a.xor(edi, edi)?;
+    a.mov(edx, access)?;
+    a.mov(r10d, libc::MAP_SHARED)?;
+    a.xor(r9d, r9d)?;
+    a.mov(eax, number::MMAP)?;
+    a.syscall()?;
+    a.test(rax, rax)
 }
 
 #[cfg(test)]
@@ -459,7 +505,7 @@ mod tests {
             Register::R10,
             Register::R11,
             Register::RSP,
-            // By make.rs alone, as often as is counted here.
+            // By make.rs and accept.rs alone, as often as is counted here.
             Register::RDI,
         ];
         let mut descriptor_writes = 0;
@@ -478,7 +524,7 @@ mod tests {
                 );
             }
         }
-        assert_eq!(descriptor_writes, 4);
+        assert_eq!(descriptor_writes, 10);
     }
 
     #[test]

@@ -10,6 +10,7 @@
 //! | [`SITES`] | return addresses of the patched sites | read |
 //! | within 2 GiB of patched sites | stubs, which go on to [`CODE`] | read, execute |
 //! | chosen by the kernel | the table of sockets, which all wrapped processes share | read |
+//! | chosen by the kernel | who has accepted which connection, the same | read, write |
 #![forbid(unsafe_code)]
 
 /// Bytes of a page.
@@ -58,6 +59,8 @@ pub(super) mod header {
     pub(in crate::zpoline) const PROTOCOLS_V4: u64 = 32;
     /// The same of AF_INET6.
     pub(in crate::zpoline) const PROTOCOLS_V6: u64 = 36;
+    /// Where to note who has accepted a connection: tickets.rs.
+    pub(in crate::zpoline) const HOLDERS: u64 = 40;
     /// Pages of stubs: their addresses and how many stubs they have, 8 bytes each.
     pub(in crate::zpoline) const STUBS: u64 = 0x80;
     /// A byte for each number of a system call: an [`action`](super::action).
@@ -75,7 +78,7 @@ pub(super) mod header {
     /// Pages of stubs, at most.
     pub(in crate::zpoline) const STUB_PAGES: usize = 8;
     /// Changes with the layout.
-    pub(in crate::zpoline) const MAGIC: u64 = u64::from_le_bytes(*b"quicwrp2");
+    pub(in crate::zpoline) const MAGIC: u64 = u64::from_le_bytes(*b"quicwrp3");
     /// Numbers that have an action.
     pub(in crate::zpoline) const ACTION_COUNT: u64 = 0x200;
     /// Options that have a byte.
@@ -102,6 +105,10 @@ pub(super) mod action {
     pub(in crate::zpoline) const CONNECT: u8 = 7;
     /// socket(2).
     pub(in crate::zpoline) const MAKE: u8 = 8;
+    /// accept(2).
+    pub(in crate::zpoline) const ACCEPT: u8 = 9;
+    /// accept4(2).
+    pub(in crate::zpoline) const ACCEPT4: u8 = 10;
 }
 
 /// What stands for an option beside the number of its slot.
@@ -142,6 +149,8 @@ pub(super) mod entry {
     pub(in crate::zpoline) const PEER_BYTES: u64 = 20;
     /// Not 0: it is connected, and connect(2) is yet to say so.
     pub(in crate::zpoline) const UNTOLD: u64 = 24;
+    /// Not 0: connections can be accepted on it without the supervisor.
+    pub(in crate::zpoline) const ACCEPTS: u64 = 28;
     /// A sockaddr.
     pub(in crate::zpoline) const LOCAL: u64 = 32;
     /// A sockaddr.

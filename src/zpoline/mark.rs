@@ -13,6 +13,7 @@ use std::{
     sync::LazyLock,
 };
 
+use super::tickets::Ticket;
 use crate::{
     emul::socket::SocketId,
     sys::socket::{get_long_option, set_long_option},
@@ -21,19 +22,24 @@ use crate::{
 /// A number that each network namespace has its own of (asm-generic/socket.h).
 const SO_NETNS_COOKIE: i32 = 71;
 /// Where the kind of a mark begins. No rate is that high.
-pub(super) const KIND_SHIFT: u32 = 48;
+pub(super) const KIND_SHIFT: u32 = 56;
 /// The socket is in the table, under its mark. Below is the cookie.
-pub(super) const EMULATED: u64 = 0x5157;
+pub(super) const EMULATED: u64 = 0x51;
 /// The program has made it, and the supervisor has not seen it yet. Below is the domain.
-pub(super) const NEW: u64 = 0x5158;
-/// The bit of an emulated one by which connect(2) has said in the program that it is connected.
-pub(super) const ANNOUNCED_BIT: u32 = 47;
+pub(super) const NEW: u64 = 0x52;
+/// A connection that was accepted. Below is its [`Ticket`](super::tickets::Ticket): a number, under which it is in the
+/// table, and a secret.
+pub(super) const ACCEPTED: u64 = 0x53;
+/// The bit by which connect(2) has said in the program that the socket is connected.
+pub(super) const ANNOUNCED_BIT: u32 = 55;
 /// The bit by which TCP_NODELAY was set in the program, and its value. The supervisor takes them over when it is asked
 /// ([`take_nodelay`]).
-pub(super) const NODELAY_SET_BIT: u32 = 46;
-pub(super) const NODELAY_BIT: u32 = 45;
-/// What is left of a mark for the cookie.
-const COOKIE: u64 = (1 << NODELAY_BIT) - 1;
+pub(super) const NODELAY_SET_BIT: u32 = 54;
+pub(super) const NODELAY_BIT: u32 = 53;
+/// What is left of a mark for the cookie or the ticket.
+pub(super) const LEFT: u64 = (1 << NODELAY_BIT) - 1;
+/// Where the secret of a ticket begins, above its number.
+pub(super) const SECRET_SHIFT: u32 = 20;
 
 /// A socket's mark.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -42,7 +48,9 @@ pub(crate) enum Mark {
     Foreign,
     /// Of a socket that the program has made, for this domain.
     New(i32),
-    /// Of one that is in the table.
+    /// Of a connection that was accepted: its ticket.
+    Accepted(Ticket),
+    /// Of another one that is in the table.
     Emulated {
         /// Whether connect(2) has returned 0, in the program.
         announced: bool,
@@ -61,14 +69,15 @@ impl Mark {
                 announced: bits >> ANNOUNCED_BIT & 1 == 1,
             },
             NEW => Self::New(bits as i32),
+            ACCEPTED => Self::Accepted(Ticket::of_mark(bits)),
             _ => Self::Foreign,
         }
     }
 }
 
 /// Marks a socket as one that is in the table.
-pub(crate) fn set(fd: BorrowedFd<'_>, cookie: SocketId) {
-    write(fd, emulated(cookie.0));
+pub(crate) fn set(fd: BorrowedFd<'_>, mark: u64) {
+    write(fd, mark);
 }
 
 /// Whether the socket was made in another network namespace than ours.
@@ -85,8 +94,10 @@ fn network(fd: BorrowedFd<'_>) -> Option<u64> {
 
 /// The value of TCP_NODELAY that was set in the program since this was asked last.
 pub(crate) fn take_nodelay(fd: BorrowedFd<'_>) -> Option<bool> {
-    let bits = read(fd)
-        .filter(|bits| bits >> KIND_SHIFT == EMULATED && bits >> NODELAY_SET_BIT & 1 == 1)?;
+    let is_set = |bits: &u64| {
+        [EMULATED, ACCEPTED].contains(&(bits >> KIND_SHIFT)) && bits >> NODELAY_SET_BIT & 1 == 1
+    };
+    let bits = read(fd).filter(is_set)?;
     write(fd, bits & !(1 << NODELAY_SET_BIT | 1 << NODELAY_BIT));
     Some(bits >> NODELAY_BIT & 1 == 1)
 }
@@ -101,9 +112,9 @@ fn write(fd: BorrowedFd<'_>, bits: u64) {
     }
 }
 
-/// What the table knows a socket by.
-pub(super) fn emulated(cookie: u64) -> u64 {
-    EMULATED << KIND_SHIFT | cookie & COOKIE
+/// The mark of a socket with this cookie, and what the table knows it by.
+pub(crate) fn emulated(cookie: SocketId) -> u64 {
+    EMULATED << KIND_SHIFT | cookie.0 & LEFT
 }
 
 #[cfg(test)]
@@ -116,7 +127,7 @@ mod tests {
     fn a_socket_keeps_its_mark() {
         let (socket, _) = UnixStream::pair().unwrap();
         assert_eq!(Mark::of(socket.as_fd()), Mark::Foreign);
-        set(socket.as_fd(), SocketId(7));
+        set(socket.as_fd(), emulated(SocketId(7)));
         let copy = socket.try_clone().unwrap();
         let announced = false;
         assert_eq!(Mark::of(copy.as_fd()), Mark::Emulated { announced });
@@ -128,7 +139,7 @@ mod tests {
         let (socket, _) = UnixStream::pair().unwrap();
         assert_eq!(take_nodelay(socket.as_fd()), None);
         for on in [true, false] {
-            let bits = emulated(7) | 1 << ANNOUNCED_BIT | 1 << NODELAY_SET_BIT;
+            let bits = emulated(SocketId(7)) | 1 << ANNOUNCED_BIT | 1 << NODELAY_SET_BIT;
             write(socket.as_fd(), bits | u64::from(on) << NODELAY_BIT);
             assert_eq!(take_nodelay(socket.as_fd()), Some(on));
             assert_eq!(take_nodelay(socket.as_fd()), None);
@@ -139,10 +150,13 @@ mod tests {
 
     #[test]
     fn marks_are_told_apart() {
-        let announced = emulated(7) | 1 << ANNOUNCED_BIT;
+        let announced = emulated(SocketId(7)) | 1 << ANNOUNCED_BIT;
         assert_eq!(Mark::decode(announced), Mark::Emulated { announced: true });
         let new = NEW << KIND_SHIFT | libc::AF_INET6 as u64;
         assert_eq!(Mark::decode(new), Mark::New(libc::AF_INET6));
+        let ticket = Ticket::of_mark(7 << SECRET_SHIFT | 3);
+        let noted = ticket.mark() | 1 << NODELAY_SET_BIT;
+        assert_eq!(Mark::decode(noted), Mark::Accepted(ticket));
         assert_eq!(Mark::decode(u64::MAX), Mark::Foreign);
         assert_eq!(Mark::decode(1_000_000), Mark::Foreign);
     }

@@ -7,6 +7,7 @@
 //! that.
 #![forbid(unsafe_code)]
 
+mod accept;
 mod answers;
 mod findings;
 mod give;
@@ -19,6 +20,7 @@ mod process;
 mod site;
 mod sled;
 mod sockets;
+pub(crate) mod tickets;
 mod tracee;
 
 use std::{fs::File, io::IoSliceMut, os::unix::fs::FileExt, sync::Arc, time::Instant};
@@ -52,7 +54,7 @@ use crate::{
     },
 };
 
-pub(crate) use self::{image::ImageError, sockets::Sockets};
+pub(crate) use self::{accept::preamble, image::ImageError, sockets::Sockets};
 
 /// What the fast path does with the calls that it may be asked for; with all others it asks. bind(2) is one of these: a
 /// port that a UDP socket is to have may be ours.
@@ -60,8 +62,8 @@ pub(crate) use self::{image::ImageError, sockets::Sockets};
 const ACTIONS: &[(i64, u8)] = &[
     (libc::SYS_socket, action::MAKE),
     (libc::SYS_connect, action::CONNECT),
-    (libc::SYS_accept, action::FOREIGN),
-    (libc::SYS_accept4, action::FOREIGN),
+    (libc::SYS_accept, action::ACCEPT),
+    (libc::SYS_accept4, action::ACCEPT4),
     (libc::SYS_shutdown, action::FOREIGN),
     (libc::SYS_listen, action::FOREIGN),
     (libc::SYS_getsockname, action::LOCAL),
@@ -203,6 +205,8 @@ pub(crate) struct FastPath {
     low: Low,
     /// The sockets, as every program reads them.
     table: Arc<SharedMemory>,
+    /// Who has accepted which connection, as every program writes it.
+    holders: Arc<SharedMemory>,
     findings: Findings,
     jobs: Arc<Jobs>,
 }
@@ -230,7 +234,7 @@ impl FastPath {
     /// # Errors
     /// Mistakes in the image; EMFILE, ENFILE, ENOMEM.
     pub(crate) fn new(
-        table: Arc<SharedMemory>,
+        sockets: &mut Sockets,
         low: Low,
         emulated: &policy::Sockets,
     ) -> Result<Self, ImageError> {
@@ -241,7 +245,8 @@ impl FastPath {
             header: header_page(emulated),
             filters: own.unwrap_or(0) + 1,
             low,
-            table,
+            table: sockets.memory(),
+            holders: sockets.tickets().holders(),
             findings: Findings::default(),
             jobs: Jobs::new()?,
         })

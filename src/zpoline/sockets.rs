@@ -16,7 +16,7 @@ use std::{
 
 use super::{
     layout::{entry, mark_hash, table},
-    mark::emulated,
+    tickets::Tickets,
 };
 use crate::{
     emul::{
@@ -97,6 +97,7 @@ pub(crate) struct Sockets {
     entries: usize,
     /// Those that a search does not end at.
     taken: usize,
+    tickets: Tickets,
     /// Of the socket that was shown last whose options were new; most are alike.
     values: Option<Values>,
     /// There was no room: everything goes to the supervisor.
@@ -121,6 +122,7 @@ impl Sockets {
             places: HashMap::new(),
             entries: first,
             taken: 0,
+            tickets: Tickets::new()?,
             values: None,
             full: false,
         };
@@ -135,38 +137,44 @@ impl Sockets {
         Arc::clone(&self.memory)
     }
 
+    /// The tickets of accepted connections.
+    pub(crate) fn tickets(&mut self) -> &mut Tickets {
+        &mut self.tickets
+    }
+
     /// Adds a socket, odd.
-    pub(crate) fn insert(&mut self, cookie: u64) {
-        if self.full || self.places.contains_key(&cookie) {
-            self.take_up(cookie);
+    pub(crate) fn insert(&mut self, key: u64) {
+        if self.full || self.places.contains_key(&key) {
+            self.take_up(key);
             return;
         }
         if 2 * (self.taken + 1) > self.entries && !self.rebuild() {
             return;
         }
-        let index = self.free_place(cookie);
-        self.put(index, cookie);
+        let index = self.free_place(key);
+        self.put(index, key);
         let options = None;
-        self.places.insert(cookie, Place { index, options });
+        self.places.insert(key, Place { index, options });
     }
 
     /// Removes a socket: the program asks for what it still has of it.
-    pub(crate) fn remove(&mut self, cookie: u64) {
-        if let Some(place) = self.places.remove(&cookie) {
+    pub(crate) fn remove(&mut self, key: u64) {
+        if let Some(place) = self.places.remove(&key) {
             self.make_odd(place.index);
             self.mark_at(place.index).store(REMOVED, Ordering::Release);
         }
     }
 
     /// Says that the supervisor is busy with the socket. Returns whether it was not yet.
-    pub(crate) fn take_up(&mut self, cookie: u64) -> bool {
-        let index = self.places.get(&cookie).map(|place| place.index);
+    pub(crate) fn take_up(&mut self, key: u64) -> bool {
+        let index = self.places.get(&key).map(|place| place.index);
         index.is_some_and(|index| self.make_odd(index))
     }
 
     /// Shows the socket as it is now.
-    pub(crate) fn show(&mut self, cookie: u64, socket: &Socket) {
-        let Some(place) = self.places.get_mut(&cookie) else {
+    /// If it listens, `accepts` says whether connections may be accepted on it without the supervisor.
+    pub(crate) fn show(&mut self, key: u64, socket: &Socket, accepts: impl FnOnce() -> bool) {
+        let Some(place) = self.places.get_mut(&key) else {
             return;
         };
         let index = place.index;
@@ -212,6 +220,8 @@ impl Sockets {
             }
         );
         at(entry::UNTOLD).store(untold.into(), Ordering::Relaxed);
+        let accepts = listens && accepts();
+        at(entry::ACCEPTS).store(accepts.into(), Ordering::Relaxed);
         let sequence = at(entry::SEQUENCE);
         sequence.store(
             sequence.load(Ordering::Relaxed).wrapping_add(1),
@@ -220,8 +230,8 @@ impl Sockets {
     }
 
     /// Shows the pending error at once: before the pair has one, by which the program notices.
-    pub(crate) fn show_error(&self, cookie: u64, socket: &Socket) {
-        if let Some(place) = self.places.get(&cookie) {
+    pub(crate) fn show_error(&self, key: u64, socket: &Socket) {
+        if let Some(place) = self.places.get(&key) {
             let error = socket.error.map_or(0, |error| error as i32);
             let word = self.entry_word(place.index, entry::ERROR);
             word.store(error.cast_unsigned(), Ordering::Release);
@@ -259,18 +269,18 @@ impl Sockets {
         let old: Vec<(u64, Vec<u32>)> = self
             .places
             .iter()
-            .map(|(cookie, place)| (*cookie, self.copy(place.index)))
+            .map(|(key, place)| (*key, self.copy(place.index)))
             .collect();
         for index in 0..self.entries {
             self.make_odd(index);
             self.mark_at(index).store(0, Ordering::Relaxed);
         }
         self.taken = 0;
-        for (cookie, words) in old {
-            let index = self.free_place(cookie);
-            self.put(index, cookie);
+        for (key, words) in old {
+            let index = self.free_place(key);
+            self.put(index, key);
             self.restore(index, &words);
-            if let Some(place) = self.places.get_mut(&cookie) {
+            if let Some(place) = self.places.get_mut(&key) {
                 place.index = index;
             }
         }
@@ -307,19 +317,18 @@ impl Sockets {
         }
     }
 
-    fn free_place(&self, cookie: u64) -> usize {
-        let mut index = mark_hash(cookie) as usize & (self.entries - 1);
+    fn free_place(&self, key: u64) -> usize {
+        let mut index = mark_hash(key) as usize & (self.entries - 1);
         while self.mark_at(index).load(Ordering::Relaxed) != 0 {
             index = (index + 1) & (self.entries - 1);
         }
         index
     }
 
-    /// Gives an entry to a cookie, odd.
-    fn put(&mut self, index: usize, cookie: u64) {
+    /// Gives an entry to a socket, odd.
+    fn put(&mut self, index: usize, key: u64) {
         self.make_odd(index);
-        self.mark_at(index)
-            .store(emulated(cookie), Ordering::Release);
+        self.mark_at(index).store(key, Ordering::Release);
         self.taken += 1;
     }
 
@@ -359,16 +368,16 @@ mod tests {
     }
 
     /// Searches as the fast path does. None: the table is changing; Some(None): it is not in it.
-    fn find(sockets: &Sockets, cookie: u64) -> Option<Option<usize>> {
+    fn find(sockets: &Sockets, key: u64) -> Option<Option<usize>> {
         let mask = sockets.word(table::MASK).load(Ordering::Relaxed);
-        let mut index = mark_hash(cookie) & mask;
+        let mut index = mark_hash(key) & mask;
         if sockets.word(table::GENERATION).load(Ordering::Relaxed) & 1 == 1 {
             return None;
         }
         loop {
             match sockets.mark_at(index as usize).load(Ordering::Relaxed) {
                 0 => return Some(None),
-                found if found == emulated(cookie) => return Some(Some(index as usize)),
+                found if found == key => return Some(Some(index as usize)),
                 _ => index = (index + 1) & mask,
             }
         }
@@ -389,7 +398,7 @@ mod tests {
         sockets.insert(7);
         let index = find(&sockets, 7).unwrap().unwrap();
         assert!(is_odd(&sockets, index));
-        sockets.show(7, &tcp());
+        sockets.show(7, &tcp(), || true);
         assert!(!is_odd(&sockets, index));
         assert!(sockets.take_up(7));
         assert!(!sockets.take_up(7));
@@ -410,7 +419,7 @@ mod tests {
         socket.error = Some(Errno::ECONNRESET);
         socket.options.set(name::SO_REUSEADDR, 1);
         sockets.insert(9);
-        sockets.show(9, &socket);
+        sockets.show(9, &socket, || true);
         let index = find(&sockets, 9).unwrap().unwrap();
         let word = |offset| sockets.entry_word(index, offset).load(Ordering::Relaxed);
         assert_eq!(word(entry::LOCAL_BYTES), 16);
@@ -426,7 +435,7 @@ mod tests {
             + 1;
         assert_eq!(word(entry::SLOTS + 4 * slot), 1);
         socket.finished();
-        sockets.show(9, &socket);
+        sockets.show(9, &socket, || true);
         assert_eq!(
             sockets
                 .entry_word(index, entry::PEER_BYTES)
@@ -438,20 +447,20 @@ mod tests {
     #[test]
     fn the_table_grows_and_what_was_in_it_stays() {
         let mut sockets = sockets(16, 4096);
-        for cookie in 1..=1000 {
-            sockets.insert(cookie);
-            if cookie % 3 != 0 {
-                sockets.show(cookie, &tcp());
+        for key in 1..=1000 {
+            sockets.insert(key);
+            if key % 3 != 0 {
+                sockets.show(key, &tcp(), || true);
             }
-            if cookie % 5 == 0 {
-                sockets.remove(cookie);
+            if key % 5 == 0 {
+                sockets.remove(key);
             }
         }
-        for cookie in 1..=1000 {
-            let found = find(&sockets, cookie).unwrap();
-            assert_eq!(found.is_some(), cookie % 5 != 0, "{cookie}");
+        for key in 1..=1000 {
+            let found = find(&sockets, key).unwrap();
+            assert_eq!(found.is_some(), key % 5 != 0, "{key}");
             if let Some(index) = found {
-                assert_eq!(is_odd(&sockets, index), cookie % 3 == 0, "{cookie}");
+                assert_eq!(is_odd(&sockets, index), key % 3 == 0, "{key}");
             }
         }
     }
@@ -459,10 +468,10 @@ mod tests {
     #[test]
     fn sockets_that_come_and_go_need_no_larger_table() {
         let mut sockets = sockets(16, 16);
-        for cookie in 1..=1000 {
-            sockets.insert(cookie);
-            sockets.show(cookie, &tcp());
-            sockets.remove(cookie);
+        for key in 1..=1000 {
+            sockets.insert(key);
+            sockets.show(key, &tcp(), || true);
+            sockets.remove(key);
         }
         assert_eq!(find(&sockets, 1000), Some(None));
     }
@@ -470,8 +479,8 @@ mod tests {
     #[test]
     fn a_table_that_is_full_is_asked_for_nothing() {
         let mut sockets = sockets(16, 16);
-        for cookie in 1..=20 {
-            sockets.insert(cookie);
+        for key in 1..=20 {
+            sockets.insert(key);
         }
         assert_eq!(find(&sockets, 1), None);
         assert_eq!(find(&sockets, 20), None);

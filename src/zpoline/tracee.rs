@@ -235,12 +235,13 @@ impl Tracee {
     pub(super) fn run(
         &mut self,
         address: u64,
-        [r12, r13]: [u64; 2],
+        [r12, r13, r14]: [u64; 3],
     ) -> nix::Result<user_regs_struct> {
         let registers = user_regs_struct {
             rip: address,
             r12,
             r13,
+            r14,
             ..self.registers
         };
         self.go(registers, Resume::Run)
