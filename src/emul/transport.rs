@@ -177,7 +177,7 @@ pub(crate) trait Events: Send + Sync {
     fn failed(&self, id: SocketId, error: Errno);
 
     /// A connection for `listener`. Returns its id and our end of its pair. For one listener this is called once at a
-    /// time: its queue is known by the order.
+    /// time: its queue may be known by the order.
     ///
     /// # Errors
     /// EAGAIN: as many wait as the backlog allows. Others: nobody listens, or there is no socket for it.

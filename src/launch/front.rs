@@ -32,6 +32,7 @@ use crate::{
     cli::FAILURE,
     supervisor::{TargetStatus, open_task, tasks},
     sys::pidfd as sys_pidfd,
+    zpoline::mark::Mark,
 };
 
 /// What the front process knows of the others.
@@ -181,7 +182,7 @@ impl Others {
     /// Ends accept(2) in programs with the fast path: there the kernel waits for connections, which come no more. It
     /// fails then, and they ask the supervisor, as it does from then on.
     fn end_waiting(&self) {
-        for holder in tasks::sockets() {
+        for (holder, _) in tasks::sockets() {
             let copy = open_task(holder.tid).and_then(|task| sys_pidfd::get_fd(&task, holder.fd));
             if let Ok(socket) = copy
                 && self.is_waited_on(&socket)
@@ -194,11 +195,12 @@ impl Others {
 
     /// Whether a socket is a listener that our supervisor has made one, and accept(2) waits on it.
     fn is_waited_on(&self, socket: &OwnedFd) -> bool {
+        let is_marked = matches!(Mark::of(socket.as_fd()), Mark::Emulated { .. });
         let listens = getsockopt(socket, AcceptConn) == Ok(true);
         let made_by = getsockopt(socket, PeerCredentials).map(|by| by.pid());
         let flags = fcntl(socket, FcntlArg::F_GETFL).map(OFlag::from_bits_retain);
         let waits = flags.is_ok_and(|flags| !flags.contains(OFlag::O_NONBLOCK));
-        listens && waits && made_by == Ok(self.supervisor.as_raw())
+        is_marked && listens && waits && made_by == Ok(self.supervisor.as_raw())
     }
 }
 

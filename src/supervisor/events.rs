@@ -167,8 +167,8 @@ impl Events for Supervisor {
             self.give_port_back(id, entry);
         }
         let is_unknown = table.look(id).is_some_and(|entry| entry.program.is_none());
-        if is_unknown && self.taken(&mut table, id).is_none() {
-            // It waits for accept(2): whoever takes it is to see the reset.
+        if is_unknown && self.find_taken(&mut table, id).is_err() {
+            // It waits for accept(2), or has just been taken: whoever takes it is to see the reset.
             self.lose(&mut table, id, end, error);
             return;
         }
@@ -188,6 +188,13 @@ impl Events for Supervisor {
         if let Some(entry) = table.get(id) {
             entry.socket.finished();
             self.give_port_back(id, entry);
+        }
+        let is_issued = table.look(id).is_some_and(|entry| entry.issued.is_some());
+        let is_unknown = table.look(id).is_some_and(|entry| entry.program.is_none());
+        if is_issued && is_unknown && self.find_taken(&mut table, id).is_err() {
+            // Nothing would ever tell that it is closed.
+            self.abandon(&mut table, id);
+            return;
         }
         table.set_end(id, End::Closed);
     }

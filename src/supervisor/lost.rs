@@ -24,6 +24,10 @@ use crate::{
 /// time between two looks.
 const FIRST_LOOK: Duration = Duration::from_millis(2);
 const LAST_LOOK: Duration = Duration::from_secs(1);
+/// For so long a connection is searched for that was accepted, as its program has said.
+const PATIENCE: Duration = Duration::from_secs(10);
+/// How often one is searched for of which nobody has said so: another program may have wiped that out.
+const RARELY: Duration = Duration::from_secs(60);
 /// A search of all processes takes no more than this part of the time.
 const SEARCHES: u32 = 10;
 
@@ -32,15 +36,18 @@ const SEARCHES: u32 = 10;
 struct Loss {
     listener: SocketId,
     error: Errno,
+    since: Instant,
 }
 
 /// Connections whose programs are yet to see that they are over.
 #[derive(Debug, Default)]
 pub(super) struct Losses {
     connections: HashMap<SocketId, Loss>,
-    /// When to look for the programs, and how long to wait then.
+    /// When to look at what programs say, and how long to wait then.
     next: Option<Instant>,
     interval: Duration,
+    /// When to search for those that nobody says he has.
+    search: Option<Instant>,
 }
 
 impl Losses {
@@ -82,8 +89,10 @@ impl Table {
             return;
         }
         let loss = self.lost.connections.remove(&connection);
-        // Programs accept on it without us again.
-        let _ = loss.as_ref().map(|loss| self.get(loss.listener).is_some());
+        if let Some(loss) = &loss {
+            // Programs accept on it without us again.
+            self.get(loss.listener);
+        }
         if let Some(ours) = self.set_end(connection, End::Closed) {
             match loss {
                 Some(Loss {
@@ -97,16 +106,19 @@ impl Table {
 }
 
 impl Supervisor {
-    /// The program's end of a connection that was accepted without us, if it is where the program has said.
-    pub(super) fn taken(&self, table: &mut Table, connection: SocketId) -> Option<OwnedFd> {
-        let (ticket, holder) = table.taker(connection)?;
-        let fd = self.tasks.get_fd(holder.tid, holder.fd).ok()?;
+    /// Takes up a connection that was accepted without us, if it is where its program has said.
+    ///
+    /// # Errors
+    /// ENOENT: no program has said anything. ESRCH, EBADF, ENOTSOCK: it is not there. EPERM: we may not look.
+    pub(super) fn find_taken(&self, table: &mut Table, connection: SocketId) -> Result<(), Errno> {
+        let (ticket, holder) = table.taker(connection).ok_or(Errno::ENOENT)?;
+        let fd = self.tasks.get_fd(holder.tid, holder.fd)?;
         if Mark::of(fd.as_fd()) != Mark::Accepted(ticket) {
-            return None;
+            return Err(Errno::ENOTSOCK);
         }
-        table.meet(ticket, &fd)?;
+        table.meet(ticket, &fd).ok_or(Errno::ENOTSOCK)?;
         table.set_holder(connection, holder);
-        Some(fd)
+        Ok(())
     }
 
     /// Keeps our `end` of a connection that is over until whoever accepts it, or has accepted it, can see that.
@@ -116,21 +128,35 @@ impl Supervisor {
             table.set_end(connection, End::Ours(end));
             return;
         };
+        if pair::is_hung_up(end.as_fd()) {
+            self.abandon(table, connection);
+            return;
+        }
         // The program may close it before it is found.
         if let Err(error) = self.watch(connection, end.as_fd()) {
             tracing::debug!(%error, "a connection that is over is not watched");
         }
         table.set_end(connection, End::Ours(end));
-        let listener = issued.listener;
-        table
-            .lost
-            .connections
-            .insert(connection, Loss { listener, error });
-        table.lost.interval = FIRST_LOOK;
-        table.lost.next = Some(Instant::now() + FIRST_LOOK);
+        let since = Instant::now();
+        let loss = Loss {
+            listener: issued.listener,
+            error,
+            since,
+        };
+        let lost = &mut table.lost;
+        lost.connections.insert(connection, loss);
+        lost.interval = FIRST_LOOK;
+        lost.next = Some(since + FIRST_LOOK);
+        lost.search.get_or_insert(since + RARELY);
         // From now on who accepts there comes to us.
-        table.get(listener);
+        table.get(issued.listener);
         self.wake();
+    }
+
+    /// Forgets a connection that no program has, or of which nobody can find out who has it: that one sees its end.
+    pub(super) fn abandon(&self, table: &mut Table, connection: SocketId) {
+        table.set_end(connection, End::Closed);
+        self.closed(table, connection);
     }
 
     /// Looks for the programs of connections that are over, when it is time to.
@@ -140,40 +166,59 @@ impl Supervisor {
         if table.lost.next.is_none_or(|next| next > now) {
             return;
         }
-        let connections: Vec<SocketId> = table.lost.connections.keys().copied().collect();
+        let connections = table.lost.connections.iter();
+        let connections: Vec<(SocketId, Instant)> =
+            connections.map(|(id, loss)| (*id, loss.since)).collect();
         let mut sought = false;
-        for connection in connections {
-            if self.taken(&mut table, connection).is_none() && table.taker(connection).is_some() {
-                sought = true;
-                // Its program hands connections on.
-                let issued = table.look(connection).and_then(|entry| entry.issued);
-                if let Some(listener) = issued.and_then(|issued| table.get(issued.listener)) {
-                    listener.hands_on = true;
+        for (connection, since) in connections {
+            match self.find_taken(&mut table, connection) {
+                Ok(()) | Err(Errno::ENOENT) => {}
+                Err(error) if error == Errno::EPERM || now.duration_since(since) > PATIENCE => {
+                    tracing::info!(?connection, %error, "a reset is shown as an end: its program is not found");
+                    self.abandon(&mut table, connection);
                 }
+                Err(_) => sought = true,
             }
         }
-        if sought || table.lost.interval >= LAST_LOOK {
+        if sought || table.lost.search.is_some_and(|search| search <= now) {
             drop(table);
             self.search();
             table = self.table();
+            table.lost.search = Some(now + RARELY);
         }
         let lost = &mut table.lost;
         let pause = lost.interval.max(now.elapsed() * SEARCHES);
         lost.interval = (2 * lost.interval).min(LAST_LOOK);
-        lost.next = (!lost.connections.is_empty()).then(|| Instant::now() + pause);
+        lost.next = Some(Instant::now() + pause);
+        if lost.connections.is_empty() {
+            (lost.next, lost.search) = (None, None);
+        }
     }
 
-    /// Looks at all sockets of all processes.
+    /// Looks at all AF_UNIX sockets of all processes.
     fn search(&self) {
-        for holder in tasks::sockets() {
+        let ours = tasks::unix_sockets().unwrap_or_default();
+        for (holder, _) in tasks::sockets().filter(|(_, inode)| ours.contains(inode)) {
             let Ok(fd) = self.tasks.get_fd(holder.tid, holder.fd) else {
                 continue;
             };
-            if let Mark::Accepted(ticket) = Mark::of(fd.as_fd()) {
-                let mut table = self.table();
-                if let Some(connection) = table.meet(ticket, &fd) {
-                    table.set_holder(connection, holder);
-                }
+            let Mark::Accepted(ticket) = Mark::of(fd.as_fd()) else {
+                continue;
+            };
+            let mut table = self.table();
+            let connection = table.ticketed(ticket);
+            let noted = connection.and_then(|connection| table.taker(connection));
+            let Some(connection) = table.meet(ticket, &fd) else {
+                continue;
+            };
+            table.set_holder(connection, holder);
+            let issued = table.look(connection).and_then(|entry| entry.issued);
+            if let Some((_, noted)) = noted
+                && !holder.is_of_process(noted)
+                && let Some(listener) = issued.and_then(|issued| table.get(issued.listener))
+            {
+                // Its program hands connections on.
+                listener.hands_on = true;
             }
         }
     }

@@ -9,6 +9,7 @@ use std::{
     io::IoSlice,
     os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd},
     sync::LazyLock,
+    time::Duration,
 };
 
 use nix::{
@@ -28,6 +29,7 @@ use crate::{
     emul::setsockopt::RARELY_SET,
     sys::{
         fd::send_with_fd,
+        interrupt::impatiently,
         socket::{accept_fd, get_option, set_option, widen},
     },
 };
@@ -111,15 +113,40 @@ pub(crate) fn is_place(accepted: BorrowedFd<'_>) -> bool {
 /// Takes the first connection of ours from a listener's queue: the program's end. None if there is none. Whoever else
 /// has connected is turned away: a listener's name is open to every task of the host.
 pub(crate) fn accept(listener: BorrowedFd<'_>, flags: SockFlag) -> Option<OwnedFd> {
-    loop {
-        let mut fds = [PollFd::new(listener, PollFlags::POLLIN)];
-        if poll(&mut fds, PollTimeout::ZERO) != Ok(1) {
-            return None;
-        }
+    while is_readable(listener) {
         if let Some(end) = take(listener, flags)? {
             return Some(end);
         }
     }
+    None
+}
+
+/// The same where programs take connections as well. What was there may be gone, and accept(2) would wait for the next:
+/// whether it does is said by the open file, which is the program's.
+pub(crate) fn compete(listener: BorrowedFd<'_>, flags: SockFlag) -> Option<OwnedFd> {
+    /// More than the call takes by itself.
+    const PATIENCE: Duration = Duration::from_millis(1);
+    let status = fcntl(listener, FcntlArg::F_GETFL).map(OFlag::from_bits_retain);
+    if status.is_ok_and(|status| status.contains(OFlag::O_NONBLOCK)) {
+        return accept(listener, flags);
+    }
+    if !is_readable(listener) {
+        return None;
+    }
+    impatiently(PATIENCE, || accept(listener, flags))
+        .inspect_err(|error| tracing::warn!(%error, "connections wait: there is no timer"))
+        .ok()?
+}
+
+fn is_readable(fd: BorrowedFd<'_>) -> bool {
+    let mut fds = [PollFd::new(fd, PollFlags::POLLIN)];
+    poll(&mut fds, PollTimeout::ZERO) == Ok(1)
+}
+
+/// Whether the other end was closed. `ours` is joined.
+pub(crate) fn is_hung_up(ours: BorrowedFd<'_>) -> bool {
+    let mut fds = [PollFd::new(ours, PollFlags::empty())];
+    poll(&mut fds, PollTimeout::ZERO) == Ok(1)
 }
 
 /// Takes the first connection from a queue. None within if it is not of ours.

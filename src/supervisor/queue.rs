@@ -38,7 +38,8 @@ pub(super) struct Waiting {
 /// What is known of the connections in a listener's queue.
 #[derive(Debug, Default)]
 pub(super) struct Queue {
-    /// The connections in the kernel's queue, in its order; the last may be on its way there.
+    /// The connections in the kernel's queue, in its order; the last may be on its way there. With `--mode zpoline` it is
+    /// their tickets that tell which they are.
     lying: VecDeque<Waiting>,
     /// Connections whose accept(2) came to nothing: the next ones to be taken. For each there is a place in the
     /// kernel's queue that leads nowhere, and keeps the listener readable.
@@ -125,7 +126,11 @@ impl Table {
         let (waiting, fd) = loop {
             // Even if nobody is known to wait: strangers are to go. The place of one that came back may be gone: a program
             // with the fast path has taken it, and asks.
-            let fd = pair::accept(program, flags);
+            let fd = if self.is_shared() {
+                pair::compete(program, flags)
+            } else {
+                pair::accept(program, flags)
+            };
             let is_place = |fd: &OwnedFd| pair::is_place(fd.as_fd());
             let arrived = match fd {
                 None if !self.look(listener)?.queue.has_returned() => return None,

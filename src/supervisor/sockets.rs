@@ -36,7 +36,7 @@ pub(super) enum End {
     Alone,
     /// There is none: the program's end is an AF_UNIX listener of this name.
     Listening(UnixAddr),
-    /// Here, watched for the program closing its end; or kept to show a reset to who accepts.
+    /// Here, watched for the program closing its end; or kept to show a reset to who accepts, or has accepted ([`Losses`]).
     Ours(OwnedFd),
     /// With the bridge of a connection.
     Bridged(Arc<Seal>),
@@ -94,7 +94,7 @@ pub(super) struct Entry {
     pub(super) end: End,
     /// Bytes of filler in our end's queue.
     pub(super) filler: usize,
-    /// The program's end; none while the connection waits for accept(2).
+    /// The program's end; none while the connection waits for accept(2), or was accepted without the supervisor.
     pub(super) program: Option<ProgramEnd>,
     /// Who was last seen with the program's end.
     pub(super) holder: Option<Holder>,

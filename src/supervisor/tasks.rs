@@ -21,6 +21,11 @@ pub(crate) struct Holder {
 }
 
 impl Holder {
+    /// Whether this is the same descriptor of a process as what `thread` has.
+    pub(crate) fn is_of_process(self, thread: Self) -> bool {
+        self.fd == thread.fd && Some(self.tid) == thread_group(thread.tid)
+    }
+
     /// A copy of the descriptor, if it is still the socket `id`.
     pub(crate) fn fetch(self, tasks: &Tasks, id: SocketId) -> Option<OwnedFd> {
         let copy = tasks.get_fd(self.tid, self.fd).ok()?;
@@ -74,21 +79,17 @@ pub(crate) fn is_cloexec(tid: i32, fd: RawFd) -> bool {
         .is_some_and(|flags| flags & libc::O_CLOEXEC != 0)
 }
 
-/// Looks for the socket with this inode in all tasks that can be inspected. Only for rare events: it
-/// reads /proc from end to end.
-pub(crate) fn find_holder(inode: u64) -> Option<Holder> {
-    let wanted = format!("socket:[{inode}]");
-    processes().find_map(|tid| {
-        descriptors(tid).find_map(|(fd, link)| (link == wanted).then_some(Holder { tid, fd }))
+/// All sockets of all tasks that can be inspected, by their inodes. Only for rare events: it reads /proc from end to end.
+pub(crate) fn sockets() -> impl Iterator<Item = (Holder, u64)> {
+    processes().flat_map(|tid| {
+        let sockets = descriptors(tid).filter_map(|(fd, link)| Some((fd, socket_inode(&link)?)));
+        sockets.map(move |(fd, inode)| (Holder { tid, fd }, inode))
     })
 }
 
-/// All sockets that other processes have. As [`find_holder`], only for rare events.
-pub(crate) fn sockets() -> impl Iterator<Item = Holder> {
-    processes().flat_map(|tid| {
-        let sockets = descriptors(tid).filter(|(_, link)| link.starts_with("socket:"));
-        sockets.map(move |(fd, _)| Holder { tid, fd })
-    })
+/// Looks for the socket with this inode among them.
+pub(crate) fn find_holder(wanted: u64) -> Option<Holder> {
+    sockets().find_map(|(holder, inode)| (inode == wanted).then_some(holder))
 }
 
 /// Those of `inodes` that no socket has any more. /proc/net/unix alone is not believed: it is read in
@@ -97,31 +98,39 @@ pub(crate) fn gone(inodes: &HashSet<u64>) -> Option<HashSet<u64>> {
     let listed = unix_sockets()?;
     let mut missing: HashSet<u64> = inodes.difference(&listed).copied().collect();
     if !missing.is_empty() {
-        for held in processes().flat_map(descriptors).filter_map(socket_inode) {
+        for (_, held) in sockets() {
             missing.remove(&held);
         }
     }
     Some(missing)
 }
 
-fn socket_inode((_, link): (RawFd, String)) -> Option<u64> {
+fn socket_inode(link: &str) -> Option<u64> {
     let inode = link.strip_prefix("socket:[")?.strip_suffix(']')?;
     inode.parse().ok()
 }
 
 /// The inodes of all AF_UNIX sockets in this network namespace, which every emulated one was made in
 /// (proc_pid_net(5)).
-fn unix_sockets() -> Option<HashSet<u64>> {
+pub(crate) fn unix_sockets() -> Option<HashSet<u64>> {
     let list = fs::read_to_string("/proc/self/net/unix").ok()?;
     let inode = |line: &str| line.split_whitespace().nth(6)?.parse().ok();
     Some(list.lines().skip(1).filter_map(inode).collect())
 }
 
-/// Ids of processes other than this one. Threads share their process's descriptors unless they
-/// unshared them, which is rare enough to be left out here.
+/// A thread of each process other than this one. They share their descriptors unless they unshared them, which is rare
+/// enough to be left out here. A main thread that has ended has none.
 fn processes() -> impl Iterator<Item = i32> {
     let own = std::process::id().cast_signed();
-    numbers(Path::new("/proc")).filter(move |&pid| pid != own)
+    let others = numbers(Path::new("/proc")).filter(move |&pid| pid != own);
+    others.map(|pid| {
+        let threads = || numbers(&Path::new("/proc").join(pid.to_string()).join("task"));
+        let has_descriptors = |tid: &i32| descriptors(*tid).next().is_some();
+        if has_descriptors(&pid) {
+            return pid;
+        }
+        threads().find(has_descriptors).unwrap_or(pid)
+    })
 }
 
 fn descriptors(pid: i32) -> impl Iterator<Item = (RawFd, String)> {

@@ -4,6 +4,7 @@
 //! program is safe code and calls these.
 
 pub(crate) mod fd;
+pub(crate) mod interrupt;
 pub(crate) mod pidfd;
 pub(crate) mod probe;
 pub(crate) mod process;

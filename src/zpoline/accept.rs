@@ -34,8 +34,7 @@ pub(crate) mod preamble {
     pub(super) const MARK: usize = 8;
     /// Bytes of that and of a length: of the peer's address, which follows.
     pub(super) const FIXED: usize = MARK + 4;
-    /// It is sent as soon as the connection lies in the queue. This is not the time that a test would take, but one after
-    /// which something has gone wrong.
+    /// It is sent as soon as the connection lies in the queue. No scheduler keeps the sender waiting for so long.
     const PATIENCE: Duration = Duration::from_secs(2);
 
     /// Of a connection with this ticket and peer.
@@ -69,7 +68,7 @@ const ROOM: i32 = MEMORY_INFORMATION;
 /// answers for the listener, the bytes of the address, and the number of the ticket.
 const RDI: i32 = ROOM + frame::MARK;
 const ACCEPT_FLAGS: i32 = ROOM + frame::WHAT;
-const LISTENS: i32 = ROOM + frame::SPARE;
+const LISTENS: i32 = ROOM + frame::ENTRY;
 const ADDRESS_BYTES: i32 = ROOM + frame::SPARE;
 const NUMBER: i32 = ROOM + frame::LOW;
 
@@ -163,15 +162,15 @@ fn look_at_listener(a: &mut CodeAssembler, unusual: CodeLabel) -> Result<(), Ice
     }
     peer_process(a)?;
     a.jnz(unusual)?;
-    a.mov(ecx, dword_ptr(rsp))?;
-    a.mov(dword_ptr(rsp + LISTENS), ecx)?;
+    a.mov(rcx, qword_ptr(rsp))?;
+    a.mov(qword_ptr(rsp + LISTENS), rcx)?;
     // 0: the supervisor is in a PID namespace that is not seen from here, and so may others be.
     a.test(ecx, ecx)?;
     a.jz(unusual)
 }
 
-/// SO_PEERCRED, which begins with a process: who has called listen(2) or connect(2). Whether it has failed is in the
-/// flags: not zero.
+/// SO_PEERCRED, which begins with a process and a user: who has called listen(2) or connect(2). Whether it has failed is
+/// in the flags: not zero.
 fn peer_process(a: &mut CodeAssembler) -> Result<(), IcedError> {
     a.mov(r10, rsp)?;
     a.lea(r8, qword_ptr(rsp + 16))?;
@@ -185,8 +184,8 @@ fn identify(a: &mut CodeAssembler, strange: CodeLabel) -> Result<(), IcedError> 
     let (mut again, mut there) = (a.create_label(), a.create_label());
     peer_process(a)?;
     a.jnz(strange)?;
-    a.mov(ecx, dword_ptr(rsp))?;
-    a.cmp(ecx, dword_ptr(rsp + LISTENS))?;
+    a.mov(rcx, qword_ptr(rsp))?;
+    a.cmp(rcx, qword_ptr(rsp + LISTENS))?;
     a.jne(strange)?;
     a.set_label(&mut again)?;
     a.mov(edx, preamble::FIXED as i32)?;
@@ -203,6 +202,9 @@ fn identify(a: &mut CodeAssembler, strange: CodeLabel) -> Result<(), IcedError> 
     a.jmp(again)?;
     a.set_label(&mut there)?;
     a.mov(ecx, dword_ptr(rsp + preamble::MARK as i32))?;
+    // Should the supervisor be dead, somebody else may have its number.
+    a.cmp(ecx, ROOM)?;
+    a.ja(strange)?;
     a.mov(dword_ptr(rsp + ADDRESS_BYTES), ecx)?;
     a.mov(ecx, dword_ptr(rsp))?;
     a.and(ecx, MOST as i32 - 1)?;
@@ -216,7 +218,7 @@ fn identify(a: &mut CodeAssembler, strange: CodeLabel) -> Result<(), IcedError> 
     a.mov(r8d, size_of::<i32>() as i32)?;
     a.mov(eax, number::SETSOCKOPT)?;
     a.syscall()?;
-    a.mov(eax, number::GETPID)?;
+    a.mov(eax, number::GETTID)?;
     a.syscall()?;
     a.mov(rcx, rdi)?;
     a.shl(rcx, 32)?;

@@ -1,9 +1,9 @@
 //! The fast path: what runs in the program in place of a patched system call. No relocation, no data
-//! of its own, no memory but the stack.
+//! of its own, no memory but the stack, and a word for each connection that it has accepted (tickets.rs).
 //!
 //! It may change what the kernel changes, %rax, %rcx and %r11, and nothing else, neither flags nor
-//! vector registers; and it may use 128 bytes of the stack, which Go's unchecked stacks leave free. It
-//! keeps nothing but in the kernel, in sockets' marks: a signal may interrupt it at any instruction, and its handler
+//! vector registers; and it may use 128 bytes of the stack, which Go's unchecked stacks leave free. What it
+//! keeps it keeps in the kernel, in sockets' marks: a signal may interrupt it at any instruction, and its handler
 //! may never come back. While a call is made the return address is on top of the stack, where debuggers look for
 //! it.
 //!
@@ -39,7 +39,7 @@ pub(super) mod number {
     pub(in crate::zpoline) const ACCEPT4: i32 = libc::SYS_accept4 as i32;
     pub(in crate::zpoline) const RECVFROM: i32 = libc::SYS_recvfrom as i32;
     pub(in crate::zpoline) const POLL: i32 = libc::SYS_poll as i32;
-    pub(in crate::zpoline) const GETPID: i32 = libc::SYS_getpid as i32;
+    pub(in crate::zpoline) const GETTID: i32 = libc::SYS_gettid as i32;
 }
 
 /// Offsets from %rsp while the call is looked at.

@@ -137,7 +137,7 @@ pub(super) mod table {
 
 /// Offsets in an entry.
 pub(super) mod entry {
-    /// What the program's end is marked with (mark.rs). 0: never used, the end of a search.
+    /// What the program's end is marked with (mark.rs), without a ticket's secret. 0: never used, the end of a search.
     pub(in crate::zpoline) const MARK: u64 = 0;
     /// Odd while the supervisor may be changing the socket.
     pub(in crate::zpoline) const SEQUENCE: u64 = 8;

@@ -1,7 +1,8 @@
 //! What tells the fast path whose socket it has: the SO_MAX_PACING_RATE of the program's end, 64 bits that mean
 //! nothing to AF_UNIX and that any task may set. The program's own value is emulated, so that it never comes here.
 //!
-//! A program that forges one harms itself alone: the supervisor knows sockets by their SO_COOKIE. What the program notes
+//! A program that forges one harms itself alone: the supervisor knows sockets by their SO_COOKIE, and what it sees first
+//! as an accepted connection by a ticket that nobody else has. What the program notes
 //! in a mark is read, changed and written: of two threads that do so to one socket at the same instant one is lost.
 #![forbid(unsafe_code)]
 
@@ -75,7 +76,7 @@ impl Mark {
     }
 }
 
-/// Marks a socket as one that is in the table.
+/// Marks a socket.
 pub(crate) fn set(fd: BorrowedFd<'_>, mark: u64) {
     write(fd, mark);
 }

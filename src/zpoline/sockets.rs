@@ -171,8 +171,8 @@ impl Sockets {
         index.is_some_and(|index| self.make_odd(index))
     }
 
-    /// Shows the socket as it is now.
-    /// If it listens, `accepts` says whether connections may be accepted on it without the supervisor.
+    /// Shows the socket as it is now. If it listens, `accepts` says whether connections may be accepted on it without the
+    /// supervisor.
     pub(crate) fn show(&mut self, key: u64, socket: &Socket, accepts: impl FnOnce() -> bool) {
         let Some(place) = self.places.get_mut(&key) else {
             return;

@@ -6,7 +6,7 @@
 #![forbid(unsafe_code)]
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, VecDeque},
     os::fd::RawFd,
     sync::{Arc, atomic::Ordering},
 };
@@ -17,6 +17,8 @@ use crate::{emul::socket::SocketId, sys::shared_memory::SharedMemory};
 /// Connections at a time.
 pub(super) const MOST: usize = 1 << SECRET_SHIFT;
 const NUMBER: u64 = MOST as u64 - 1;
+/// So many numbers are free before one is given again: each takes 8 bytes.
+const KEPT_FREE: usize = 1024;
 
 /// A connection's ticket: a number and a secret.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -43,13 +45,15 @@ impl Ticket {
     }
 }
 
-/// The tickets, and who has taken the connections, by the number: a process in the lower half, which is not 0 then, its
+/// The tickets, and who has taken the connections, by the number: a thread in the lower half, which is not 0 then, its
 /// descriptor in the upper.
 #[derive(Debug)]
 pub(crate) struct Tickets {
     holders: Arc<SharedMemory>,
     issued: HashMap<u64, (Ticket, SocketId)>,
-    free: Vec<u64>,
+    /// Those that were taken back, the longest free first: a socket may outlive what is known of it, and is not to find
+    /// another's names by a number that was given again at once.
+    free: VecDeque<u64>,
 }
 
 impl Tickets {
@@ -62,7 +66,7 @@ impl Tickets {
         Ok(Self {
             holders: Arc::new(holders),
             issued: HashMap::new(),
-            free: Vec::new(),
+            free: VecDeque::new(),
         })
     }
 
@@ -75,8 +79,12 @@ impl Tickets {
     pub(crate) fn issue(&mut self, connection: SocketId) -> Option<Ticket> {
         let mut secret = [0; 8];
         aws_lc_rs::rand::fill(&mut secret).ok()?;
-        let next = self.issued.len() as u64;
-        let number = self.free.pop().or((next <= NUMBER).then_some(next))?;
+        let next = (self.issued.len() + self.free.len()) as u64;
+        let number = if self.free.len() < KEPT_FREE && next <= NUMBER {
+            next
+        } else {
+            self.free.pop_front()?
+        };
         let secret = u64::from_ne_bytes(secret) << SECRET_SHIFT;
         let ticket = Ticket(number | secret & LEFT);
         self.holders.long_words()[number as usize].store(0, Ordering::Relaxed);
@@ -88,7 +96,7 @@ impl Tickets {
     pub(crate) fn take_back(&mut self, ticket: Ticket) {
         if self.connection(ticket).is_some() {
             self.issued.remove(&ticket.number());
-            self.free.push(ticket.number());
+            self.free.push_back(ticket.number());
         }
     }
 
@@ -98,12 +106,12 @@ impl Tickets {
         (*issued == ticket).then_some(*connection)
     }
 
-    /// The process that has accepted the connection, as it calls itself, and its descriptor then. Any program may have
+    /// The thread that has accepted the connection, as it calls itself, and its descriptor then. Any program may have
     /// written that.
     pub(crate) fn holder(&self, ticket: Ticket) -> Option<(i32, RawFd)> {
         let word = self.holders.long_words()[ticket.number() as usize].load(Ordering::Acquire);
-        let (process, fd) = (word as i32, (word >> 32) as RawFd);
-        (process > 0 && fd >= 0).then_some((process, fd))
+        let (tid, fd) = (word as i32, (word >> 32) as RawFd);
+        (tid > 0 && fd >= 0).then_some((tid, fd))
     }
 }
 
@@ -136,9 +144,17 @@ mod tests {
         assert_eq!(tickets.holder(first), Some((7, 3)));
         tickets.take_back(first);
         assert_eq!(tickets.connection(first), None);
-        let second = tickets.issue(SocketId(6)).unwrap();
-        assert_eq!(second.key(), first.key());
-        assert_eq!(tickets.connection(first), None);
-        assert_eq!(tickets.holder(second), None);
+        let mut others = 0;
+        let again = loop {
+            let ticket = tickets.issue(SocketId(6)).unwrap();
+            tickets.take_back(ticket);
+            if ticket.key() == first.key() {
+                break ticket;
+            }
+            others += 1;
+        };
+        assert_eq!(others, KEPT_FREE - 1);
+        assert_ne!(again, first);
+        assert_eq!(tickets.holder(again), None);
     }
 }
