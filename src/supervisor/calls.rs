@@ -485,7 +485,7 @@ fn getsockopt(supervisor: &Supervisor, call: &Call<'_>) -> Answer {
         let option = (call.int(1), call.int(2));
         let length = call.read_int(call.pointer(4))?;
         let room = emul::getsockopt::room(entry.socket.family, option, length)?;
-        if option == name::TCP_NODELAY {
+        if mark::NOTED.contains(&option) {
             take_over(supervisor, entry, end.as_fd());
         }
         let (limits, transport) = (&supervisor.limits, supervisor.transport());
@@ -520,7 +520,7 @@ fn setsockopt(supervisor: &Supervisor, call: &Call<'_>) -> Answer {
             return Err(Errno::ESRCH);
         }
         let value = Value { length, bytes };
-        if option == name::TCP_NODELAY {
+        if mark::NOTED.contains(&option) {
             take_over(supervisor, entry, end.as_fd());
         }
         let (limits, transport) = (&supervisor.limits, supervisor.transport());
@@ -530,10 +530,11 @@ fn setsockopt(supervisor: &Supervisor, call: &Call<'_>) -> Answer {
 
 /// Takes over what the fast path has set.
 fn take_over(supervisor: &Supervisor, entry: &mut Entry, end: BorrowedFd<'_>) {
-    if supervisor.fast_path.is_some()
-        && let Some(on) = mark::take_nodelay(end)
-    {
-        entry.socket.options.set(name::TCP_NODELAY, on.into());
+    if supervisor.fast_path.is_none() {
+        return;
+    }
+    for (name, on) in mark::take_noted(end) {
+        entry.socket.options.set(name, on.into());
     }
 }
 

@@ -131,14 +131,16 @@ impl Table {
             } else {
                 pair::accept(program, flags)
             };
-            let is_place = |fd: &OwnedFd| pair::is_place(fd.as_fd());
+            let has_returned = self.look(listener)?.queue.has_returned();
+            let may_be_place = has_returned || self.is_shared();
             let arrived = match fd {
-                None if !self.look(listener)?.queue.has_returned() => return None,
-                Some(fd) if !is_place(&fd) => match self.identify(listener, fd.as_fd()) {
+                None if !has_returned => return None,
+                Some(fd) if may_be_place && pair::is_place(fd.as_fd()) => None,
+                Some(fd) => match self.identify(listener, fd.as_fd()) {
                     Some(waiting) => Some((waiting, fd)),
                     None => continue,
                 },
-                None | Some(_) => None,
+                None => None,
             };
             let queue = &mut self.get(listener)?.queue;
             let Some((waiting, fd)) = queue.returned.pop_front() else {

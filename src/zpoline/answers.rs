@@ -58,7 +58,7 @@ pub(super) fn answer(a: &mut CodeAssembler, labels: &Labels) -> Result<(), IcedE
     a.set_label(&mut connect_label)?;
     connect(a, labels)?;
     a.set_label(&mut set)?;
-    set_nodelay(a, labels)?;
+    set_option(a, labels)?;
     a.set_label(&mut accept_label)?;
     accept::accept(a, labels)
 }
@@ -220,15 +220,17 @@ fn get_option(a: &mut CodeAssembler, labels: &Labels) -> Result<(), IcedError> {
     a.jnz(labels.ask)?;
     a.mov(r11, qword_ptr(rsp + frame::ENTRY))?;
     begin(a, labels.ask)?;
-    a.movzx(ecx, byte_ptr(rsp + frame::WHAT))?;
-    a.cmp(ecx, i32::from(slot::NODELAY))?;
-    a.mov(ecx, dword_ptr(r11 + rcx * 4 + entry::SLOTS))?;
-    a.jne(stored)?;
-    a.bt(dword_ptr(rsp + frame::SPARE), mark::NODELAY_SET_BIT - 32)?;
+    a.movzx(esi, byte_ptr(rsp + frame::WHAT))?;
+    a.mov(ecx, dword_ptr(r11 + rsi * 4 + entry::SLOTS))?;
+    noted_bit(a, stored)?;
+    a.mov(eax, dword_ptr(rsp + frame::SPARE))?;
+    a.inc(esi)?;
+    a.bt(eax, esi)?;
     a.jnc(stored)?;
-    a.mov(ecx, dword_ptr(rsp + frame::SPARE))?;
-    a.shr(ecx, mark::NODELAY_BIT - 32)?;
-    a.and(ecx, 1)?;
+    a.dec(esi)?;
+    a.xor(ecx, ecx)?;
+    a.bt(eax, esi)?;
+    a.setc(cl)?;
     a.set_label(&mut stored)?;
     end(a, labels.ask)?;
     // Of a shorter value the supervisor makes the same, and the length is the program's own still.
@@ -240,14 +242,24 @@ fn get_option(a: &mut CodeAssembler, labels: &Labels) -> Result<(), IcedError> {
     get_error(a, labels)
 }
 
-/// setsockopt(2) of TCP_NODELAY for a connection, which nothing depends on but the answer to getsockopt(2): it is noted
-/// in the socket's mark. %r10 is where the value is, %r8 its length; the slot is in %cl.
+/// Puts the bit of the mark's upper half that has the value of the option in slot %esi into %esi, if it is noted there.
+/// Changes %rax.
+fn noted_bit(a: &mut CodeAssembler, otherwise: CodeLabel) -> Result<(), IcedError> {
+    const FIRST: i32 = mark::NOTED_BIT as i32 - 32;
+    a.lea(eax, dword_ptr(rsi - i32::from(slot::NOTED)))?;
+    a.cmp(eax, mark::NOTED.len() as i32)?;
+    a.jae(otherwise)?;
+    a.lea(esi, dword_ptr(rax * 2 + FIRST))
+}
+
+/// setsockopt(2) of an option of a connection that is noted in the socket's mark. %r10 is where the value is, %r8 its
+/// length; the slot is in %cl.
 ///
 /// The kernel checks both, for an option that does not exist.
-fn set_nodelay(a: &mut CodeAssembler, labels: &Labels) -> Result<(), IcedError> {
+fn set_option(a: &mut CodeAssembler, labels: &Labels) -> Result<(), IcedError> {
     let mut off = a.create_label();
-    a.cmp(cl, i32::from(slot::NODELAY))?;
-    a.jne(labels.ask)?;
+    a.cmp(cl, i32::from(slot::ASK))?;
+    a.je(labels.ask)?;
     begin(a, labels.ask)?;
     a.cmp(dword_ptr(r11 + entry::PEER_BYTES), 0)?;
     a.je(labels.ask)?;
@@ -260,12 +272,15 @@ fn set_nodelay(a: &mut CodeAssembler, labels: &Labels) -> Result<(), IcedError> 
     a.syscall()?;
     a.cmp(eax, -libc::ENOPROTOOPT)?;
     a.jne(labels.ask)?;
+    a.movzx(esi, byte_ptr(rsp + frame::WHAT))?;
+    noted_bit(a, labels.ask)?;
+    a.lea(edx, dword_ptr(rsi + 1))?;
     a.mov(ecx, dword_ptr(rsp + frame::SPARE))?;
-    a.bts(ecx, mark::NODELAY_SET_BIT - 32)?;
-    a.btr(ecx, mark::NODELAY_BIT - 32)?;
+    a.bts(ecx, edx)?;
+    a.btr(ecx, esi)?;
     a.cmp(dword_ptr(r10), 0)?;
     a.je(off)?;
-    a.bts(ecx, mark::NODELAY_BIT - 32)?;
+    a.bts(ecx, esi)?;
     a.set_label(&mut off)?;
     note(a, labels)
 }

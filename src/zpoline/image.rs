@@ -309,13 +309,8 @@ fn look_at_socket(a: &mut CodeAssembler) -> Result<(), IcedError> {
     a.or(rcx, rdx)?;
     a.jmp(marked)?;
     a.set_label(&mut emulated)?;
-    for bit in [
-        mark::ANNOUNCED_BIT,
-        mark::NODELAY_SET_BIT,
-        mark::NODELAY_BIT,
-    ] {
-        a.btr(rcx, bit)?;
-    }
+    a.mov(rdx, 0xff << mark::KIND_SHIFT | mark::LEFT)?;
+    a.and(rcx, rdx)?;
     a.set_label(&mut marked)?;
     a.mov(qword_ptr(rsp + frame::MARK), rcx)?;
     a.mov(rsi, qword_ptr(HEADER + header::TABLE))?;

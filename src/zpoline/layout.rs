@@ -115,8 +115,8 @@ pub(super) mod action {
 pub(super) mod slot {
     /// The supervisor knows.
     pub(in crate::zpoline) const ASK: u8 = 0;
-    /// TCP_NODELAY: where its value lies; to set, that it is the fast path's.
-    pub(in crate::zpoline) const NODELAY: u8 = 11;
+    /// The first of [`NOTED`](super::super::mark::NOTED): where its value lies; to set, that it is the fast path's.
+    pub(in crate::zpoline) const NOTED: u8 = 11;
     /// SO_ERROR.
     pub(in crate::zpoline) const ERROR: u8 = 0xfe;
     /// The kernel answers for the pair.

@@ -16,7 +16,7 @@ use std::{
 
 use super::tickets::Ticket;
 use crate::{
-    emul::socket::SocketId,
+    emul::{options::Name, socket::SocketId},
     sys::socket::{get_long_option, set_long_option},
 };
 
@@ -33,12 +33,17 @@ pub(super) const NEW: u64 = 0x52;
 pub(super) const ACCEPTED: u64 = 0x53;
 /// The bit by which connect(2) has said in the program that the socket is connected.
 pub(super) const ANNOUNCED_BIT: u32 = 55;
-/// The bit by which TCP_NODELAY was set in the program, and its value. The supervisor takes them over when it is asked
-/// ([`take_nodelay`]).
-pub(super) const NODELAY_SET_BIT: u32 = 54;
-pub(super) const NODELAY_BIT: u32 = 53;
+/// Options of connections that are set in the program, by the order of their slots: many programs set one for each
+/// connection or answer, and nothing depends on them but the answer to getsockopt(2).
+pub(crate) const NOTED: [Name; 2] = [
+    (libc::IPPROTO_TCP, libc::TCP_NODELAY),
+    (libc::IPPROTO_TCP, libc::TCP_CORK),
+];
+/// The bit for the first one's value; the next one says that it was set, and then come those of the second. The supervisor
+/// takes them over when it is asked ([`take_noted`]).
+pub(super) const NOTED_BIT: u32 = ANNOUNCED_BIT - 2 * NOTED.len() as u32;
 /// What is left of a mark for the cookie or the ticket.
-pub(super) const LEFT: u64 = (1 << NODELAY_BIT) - 1;
+pub(super) const LEFT: u64 = (1 << NOTED_BIT) - 1;
 /// Where the secret of a ticket begins, above its number.
 pub(super) const SECRET_SHIFT: u32 = 20;
 
@@ -93,14 +98,18 @@ fn network(fd: BorrowedFd<'_>) -> Option<u64> {
     get_long_option(fd, libc::SOL_SOCKET, SO_NETNS_COOKIE).ok()
 }
 
-/// The value of TCP_NODELAY that was set in the program since this was asked last.
-pub(crate) fn take_nodelay(fd: BorrowedFd<'_>) -> Option<bool> {
-    let is_set = |bits: &u64| {
-        [EMULATED, ACCEPTED].contains(&(bits >> KIND_SHIFT)) && bits >> NODELAY_SET_BIT & 1 == 1
-    };
-    let bits = read(fd).filter(is_set)?;
-    write(fd, bits & !(1 << NODELAY_SET_BIT | 1 << NODELAY_BIT));
-    Some(bits >> NODELAY_BIT & 1 == 1)
+/// The options that were set in the program since this was asked last, and their values.
+pub(crate) fn take_noted(fd: BorrowedFd<'_>) -> impl Iterator<Item = (Name, bool)> {
+    const ALL: u64 = (1 << ANNOUNCED_BIT) - (1 << NOTED_BIT);
+    let is_known = |bits: &u64| [EMULATED, ACCEPTED].contains(&(bits >> KIND_SHIFT));
+    let bits = read(fd).filter(is_known).unwrap_or(0);
+    if bits & ALL != 0 {
+        write(fd, bits & !ALL);
+    }
+    NOTED.into_iter().zip(0..).filter_map(move |(name, index)| {
+        let bits = bits >> (NOTED_BIT + 2 * index);
+        (bits >> 1 & 1 == 1).then_some((name, bits & 1 == 1))
+    })
 }
 
 fn read(fd: BorrowedFd<'_>) -> Option<u64> {
@@ -138,14 +147,16 @@ mod tests {
     #[test]
     fn what_the_program_has_set_is_taken_once() {
         let (socket, _) = UnixStream::pair().unwrap();
-        assert_eq!(take_nodelay(socket.as_fd()), None);
-        for on in [true, false] {
-            let bits = emulated(SocketId(7)) | 1 << ANNOUNCED_BIT | 1 << NODELAY_SET_BIT;
-            write(socket.as_fd(), bits | u64::from(on) << NODELAY_BIT);
-            assert_eq!(take_nodelay(socket.as_fd()), Some(on));
-            assert_eq!(take_nodelay(socket.as_fd()), None);
-            let announced = true;
-            assert_eq!(Mark::of(socket.as_fd()), Mark::Emulated { announced });
+        assert_eq!(take_noted(socket.as_fd()).count(), 0);
+        for (name, at) in NOTED.into_iter().zip([NOTED_BIT, NOTED_BIT + 2]) {
+            for on in [true, false] {
+                let bits = emulated(SocketId(7)) | 1 << ANNOUNCED_BIT | 2 << at;
+                write(socket.as_fd(), bits | u64::from(on) << at);
+                assert!(take_noted(socket.as_fd()).eq([(name, on)]));
+                assert_eq!(take_noted(socket.as_fd()).count(), 0);
+                let announced = true;
+                assert_eq!(Mark::of(socket.as_fd()), Mark::Emulated { announced });
+            }
         }
     }
 
@@ -156,7 +167,7 @@ mod tests {
         let new = NEW << KIND_SHIFT | libc::AF_INET6 as u64;
         assert_eq!(Mark::decode(new), Mark::New(libc::AF_INET6));
         let ticket = Ticket::of_mark(7 << SECRET_SHIFT | 3);
-        let noted = ticket.mark() | 1 << NODELAY_SET_BIT;
+        let noted = ticket.mark() | 1 << NOTED_BIT;
         assert_eq!(Mark::decode(noted), Mark::Accepted(ticket));
         assert_eq!(Mark::decode(u64::MAX), Mark::Foreign);
         assert_eq!(Mark::decode(1_000_000), Mark::Foreign);

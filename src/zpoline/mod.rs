@@ -434,7 +434,9 @@ fn header_page(emulated: &policy::Sockets) -> Vec<u8> {
         put(names + *name as u64, &[slot]);
     }
     put(header::GET_SOCKET + libc::SO_ERROR as u64, &[slot::ERROR]);
-    put(header::SET_TCP + libc::TCP_NODELAY as u64, &[slot::NODELAY]);
+    for ((_, name), slot) in mark::NOTED.into_iter().zip(slot::NOTED..) {
+        put(header::SET_TCP + name as u64, &[slot]);
+    }
     for (domain, at) in [
         (libc::AF_INET, header::PROTOCOLS_V4),
         (libc::AF_INET6, header::PROTOCOLS_V6),
@@ -474,8 +476,13 @@ mod tests {
         let set = |name: i32| page[header::SET_SOCKET as usize + name as usize];
         assert_eq!(set(libc::SO_RCVLOWAT), slot::ASK);
         assert_eq!(set(libc::SO_KEEPALIVE), slot::NATIVE);
-        let nodelay = (libc::IPPROTO_TCP, libc::TCP_NODELAY);
-        assert_eq!(sockets::SLOTS[usize::from(slot::NODELAY) - 1], nodelay);
+        let noted = &sockets::SLOTS[usize::from(slot::NOTED) - 1..];
+        assert_eq!(noted[..mark::NOTED.len()], mark::NOTED);
+        assert!(
+            mark::NOTED
+                .iter()
+                .all(|(level, _)| *level == libc::IPPROTO_TCP)
+        );
         assert!(sockets::SLOTS.len() < layout::entry::SLOT_COUNT);
     }
 }

@@ -1,38 +1,55 @@
-// TCP_NODELAY, which many programs set on each connection: on a new socket, a connection, a listener; seen by another
-// descriptor, a child, another program; bad arguments. Twice, so that the second time all call sites are known.
+// TCP_NODELAY and TCP_CORK, which many programs set on each connection or around each answer: on a new socket, a connection,
+// a listener; seen by another descriptor, a child, another program; bad arguments; the one beside the other. Twice, so
+// that the second time all call sites are known.
 #include "probe.h"
+
+static int option;
 
 static void show(const char *who, int fd) {
     int value = -12345;
     socklen_t len = sizeof value;
-    int r = getsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &value, &len);
+    int r = getsockopt(fd, IPPROTO_TCP, option, &value, &len);
     printf("%s: %d, %d, length %u\n", who, r, value, len);
 }
 
 static void set(const char *who, int fd, int value) {
-    T(setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &value, sizeof value));
+    T(setsockopt(fd, IPPROTO_TCP, option, &value, sizeof value));
     show(who, fd);
 }
 
 static void arguments(int fd) {
     long wide = 1L << 32;
     char small = 1;
-    T(setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &wide, sizeof wide));
+    T(setsockopt(fd, IPPROTO_TCP, option, &wide, sizeof wide));
     show("a wide 0", fd);
-    T(setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &small, sizeof small));
-    T(setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, NULL, 4));
-    T(setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, (void *)16, 4));
-    T(setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &wide, -1));
-    T(setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &wide, 0));
+    T(setsockopt(fd, IPPROTO_TCP, option, &small, sizeof small));
+    T(setsockopt(fd, IPPROTO_TCP, option, NULL, 4));
+    T(setsockopt(fd, IPPROTO_TCP, option, (void *)16, 4));
+    T(setsockopt(fd, IPPROTO_TCP, option, &wide, -1));
+    T(setsockopt(fd, IPPROTO_TCP, option, &wide, 0));
     show("after bad arguments", fd);
     unsigned char byte = 9;
     socklen_t len = 1;
-    T(getsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &byte, &len));
+    T(getsockopt(fd, IPPROTO_TCP, option, &byte, &len));
     printf("a byte: %d, length %u\n", byte, len);
 }
 
+/* One does not change the other. */
+static void beside(int fd) {
+    int other = option == TCP_CORK ? TCP_NODELAY : TCP_CORK, on = 1, value = -1;
+    socklen_t len = sizeof value;
+    T(setsockopt(fd, IPPROTO_TCP, other, &on, sizeof on));
+    set("beside", fd, 0);
+    T(getsockopt(fd, IPPROTO_TCP, other, &value, &len));
+    printf("the other: %d\n", value);
+    set("beside", fd, 1);
+    on = 0;
+    T(setsockopt(fd, IPPROTO_TCP, other, &on, sizeof on));
+    show("beside", fd);
+}
+
 static void round_of(const char *self, int number) {
-    printf("round %d\n", number);
+    printf("round %d, option %d\n", number, option);
     int s = listener4(), c = tcp4();
     show("new", c);
     set("new", c, 1);
@@ -46,6 +63,8 @@ static void round_of(const char *self, int number) {
     set("connected", c, 0);
     set("connected", c, -1);
     arguments(d);
+    beside(c);
+    beside(d);
     set("accepted", d, 1);
     set("listener", s, 1);
     close(d);
@@ -61,10 +80,11 @@ static void round_of(const char *self, int number) {
     show("second descriptor", second);
     pid_t child = (pid_t)MUST(fork());
     if (child == 0) {
-        char text[16];
+        char text[16], name[16];
         show("child", c);
         snprintf(text, sizeof text, "%d", c);
-        execl(self, self, text, NULL);
+        snprintf(name, sizeof name, "%d", option);
+        execl(self, self, text, name, NULL);
         _exit(1);
     }
     MUST(waitpid(child, NULL, 0));
@@ -81,12 +101,17 @@ static void round_of(const char *self, int number) {
 }
 
 int main(int argc, char **argv) {
-    if (argc == 2) {
+    if (argc == 3) {
+        option = atoi(argv[2]);
         show("another program", atoi(argv[1]));
         set("another program", atoi(argv[1]), 0);
         return 0;
     }
-    round_of(argv[0], 1);
-    round_of(argv[0], 2);
+    for (int number = 1; number <= 2; number++) {
+        option = TCP_NODELAY;
+        round_of(argv[0], number);
+        option = TCP_CORK;
+        round_of(argv[0], number);
+    }
     return 0;
 }
