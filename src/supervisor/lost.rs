@@ -13,7 +13,7 @@ use nix::errno::Errno;
 use super::{
     Supervisor, pair,
     sockets::{End, ProgramEnd, Table},
-    tasks,
+    tasks::{self, Holder},
 };
 use crate::{
     emul::socket::SocketId,
@@ -24,8 +24,9 @@ use crate::{
 /// time between two looks.
 const FIRST_LOOK: Duration = Duration::from_millis(2);
 const LAST_LOOK: Duration = Duration::from_secs(1);
-/// For so long a connection is searched for that was accepted, as its program has said.
+/// For so long a connection is searched for that somebody says he has, and who does not; and if we may not look there.
 const PATIENCE: Duration = Duration::from_secs(10);
+const FORBIDDEN_PATIENCE: Duration = Duration::from_millis(100);
 /// How often one is searched for of which nobody has said so: another program may have wiped that out.
 const RARELY: Duration = Duration::from_secs(60);
 /// A search of all processes takes no more than this part of the time.
@@ -36,7 +37,8 @@ const SEARCHES: u32 = 10;
 struct Loss {
     listener: SocketId,
     error: Errno,
-    since: Instant,
+    /// Since when it is searched for.
+    sought: Option<Instant>,
 }
 
 /// Connections whose programs are yet to see that they are over.
@@ -46,8 +48,9 @@ pub(super) struct Losses {
     /// When to look at what programs say, and how long to wait then.
     next: Option<Instant>,
     interval: Duration,
-    /// When to search for those that nobody says he has.
+    /// When to search for those that nobody says he has; and not before when for others.
     search: Option<Instant>,
+    rest: Option<Instant>,
 }
 
 impl Losses {
@@ -137,17 +140,18 @@ impl Supervisor {
             tracing::debug!(%error, "a connection that is over is not watched");
         }
         table.set_end(connection, End::Ours(end));
-        let since = Instant::now();
+        let now = Instant::now();
         let loss = Loss {
             listener: issued.listener,
             error,
-            since,
+            sought: None,
         };
         let lost = &mut table.lost;
         lost.connections.insert(connection, loss);
         lost.interval = FIRST_LOOK;
-        lost.next = Some(since + FIRST_LOOK);
-        lost.search.get_or_insert(since + RARELY);
+        let next = now + FIRST_LOOK;
+        lost.next = Some(lost.next.map_or(next, |sooner| sooner.min(next)));
+        lost.search.get_or_insert(now + RARELY);
         // From now on who accepts there comes to us.
         table.get(issued.listener);
         self.wake();
@@ -166,33 +170,58 @@ impl Supervisor {
         if table.lost.next.is_none_or(|next| next > now) {
             return;
         }
-        let connections = table.lost.connections.iter();
-        let connections: Vec<(SocketId, Instant)> =
-            connections.map(|(id, loss)| (*id, loss.since)).collect();
+        let connections: Vec<SocketId> = table.lost.connections.keys().copied().collect();
         let mut sought = false;
-        for (connection, since) in connections {
-            match self.find_taken(&mut table, connection) {
-                Ok(()) | Err(Errno::ENOENT) => {}
-                Err(error) if error == Errno::EPERM || now.duration_since(since) > PATIENCE => {
-                    tracing::info!(?connection, %error, "a reset is shown as an end: its program is not found");
-                    self.abandon(&mut table, connection);
-                }
-                Err(_) => sought = true,
-            }
+        for connection in connections {
+            sought |= self.look_for(&mut table, connection, now);
         }
-        if sought || table.lost.search.is_some_and(|search| search <= now) {
+        let lost = &mut table.lost;
+        let may_search = lost.rest.is_none_or(|rest| rest <= now);
+        if may_search && (sought || lost.search.is_some_and(|search| search <= now)) {
             drop(table);
             self.search();
             table = self.table();
             table.lost.search = Some(now + RARELY);
+            table.lost.rest = Some(Instant::now() + now.elapsed() * SEARCHES);
         }
         let lost = &mut table.lost;
-        let pause = lost.interval.max(now.elapsed() * SEARCHES);
+        lost.next = Some(Instant::now() + lost.interval);
         lost.interval = (2 * lost.interval).min(LAST_LOOK);
-        lost.next = Some(Instant::now() + pause);
         if lost.connections.is_empty() {
             (lost.next, lost.search) = (None, None);
         }
+    }
+
+    /// Looks for a connection that is over where its program has said it is. Returns whether it is to be searched for.
+    fn look_for(&self, table: &mut Table, connection: SocketId, now: Instant) -> bool {
+        let error = match self.find_taken(table, connection) {
+            // Nobody has it, as far as is known; or we have no descriptor left to look with.
+            Ok(()) | Err(Errno::ENOENT | Errno::EMFILE | Errno::ENFILE | Errno::ENOMEM) => {
+                return false;
+            }
+            Err(error) => error,
+        };
+        let Some(loss) = table.lost.connections.get_mut(&connection) else {
+            return false;
+        };
+        let sought = now.duration_since(*loss.sought.get_or_insert(now));
+        let listener = loss.listener;
+        let forbidden = error == Errno::EPERM;
+        if sought
+            < (if forbidden {
+                FORBIDDEN_PATIENCE
+            } else {
+                PATIENCE
+            })
+        {
+            return true;
+        }
+        tracing::info!(?connection, %error, "a reset is shown as an end: its program is not found");
+        self.abandon(table, connection);
+        if !forbidden && let Some(listener) = table.get(listener) {
+            listener.hands_on = true;
+        }
+        false
     }
 
     /// Looks at all AF_UNIX sockets of all processes.
@@ -214,12 +243,21 @@ impl Supervisor {
             table.set_holder(connection, holder);
             let issued = table.look(connection).and_then(|entry| entry.issued);
             if let Some((_, noted)) = noted
-                && !holder.is_of_process(noted)
+                && self.is_handed_on(ticket, noted)
                 && let Some(listener) = issued.and_then(|issued| table.get(issued.listener))
             {
                 // Its program hands connections on.
                 listener.hands_on = true;
             }
+        }
+    }
+
+    /// Whether a connection is no more where its program has said, although that thread is still there.
+    fn is_handed_on(&self, ticket: Ticket, noted: Holder) -> bool {
+        let there = self.tasks.get_fd(noted.tid, noted.fd);
+        match there.map(|fd| Mark::of(fd.as_fd())) {
+            Ok(mark) => mark != Mark::Accepted(ticket),
+            Err(error) => error == Errno::EBADF,
         }
     }
 }

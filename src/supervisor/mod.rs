@@ -3,7 +3,8 @@
 //!
 //! Two threads meet here. The notification thread runs [`Supervisor::run`]; the network's thread
 //! reports what happens to connections (events.rs). Both work on the [`Table`](sockets::Table) behind
-//! one lock, which is never held while the program or the network is waited for.
+//! one lock, which is never held while the program or the network is waited for. (What comes ahead of a connection's
+//! data is waited for, but its sender needs no lock: `zpoline::preamble`.)
 #![forbid(unsafe_code)]
 
 mod call;

@@ -122,20 +122,17 @@ pub(crate) fn accept(listener: BorrowedFd<'_>, flags: SockFlag) -> Option<OwnedF
 }
 
 /// The same where programs take connections as well. What was there may be gone, and accept(2) would wait for the next:
-/// whether it does is said by the open file, which is the program's.
+/// whether it does is said by the open file, which is the program's and may be changed at any time.
 pub(crate) fn compete(listener: BorrowedFd<'_>, flags: SockFlag) -> Option<OwnedFd> {
     /// More than the call takes by itself.
     const PATIENCE: Duration = Duration::from_millis(1);
-    let status = fcntl(listener, FcntlArg::F_GETFL).map(OFlag::from_bits_retain);
-    if status.is_ok_and(|status| status.contains(OFlag::O_NONBLOCK)) {
-        return accept(listener, flags);
-    }
     if !is_readable(listener) {
         return None;
     }
-    impatiently(PATIENCE, || accept(listener, flags))
-        .inspect_err(|error| tracing::warn!(%error, "connections wait: there is no timer"))
-        .ok()?
+    impatiently(PATIENCE, || accept(listener, flags)).unwrap_or_else(|error| {
+        tracing::warn!(%error, "accept(2) may wait: there is no timer");
+        accept(listener, flags)
+    })
 }
 
 fn is_readable(fd: BorrowedFd<'_>) -> bool {

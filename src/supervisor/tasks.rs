@@ -21,11 +21,6 @@ pub(crate) struct Holder {
 }
 
 impl Holder {
-    /// Whether this is the same descriptor of a process as what `thread` has.
-    pub(crate) fn is_of_process(self, thread: Self) -> bool {
-        self.fd == thread.fd && Some(self.tid) == thread_group(thread.tid)
-    }
-
     /// A copy of the descriptor, if it is still the socket `id`.
     pub(crate) fn fetch(self, tasks: &Tasks, id: SocketId) -> Option<OwnedFd> {
         let copy = tasks.get_fd(self.tid, self.fd).ok()?;

@@ -46,15 +46,21 @@ pub(crate) fn impatiently<T>(patience: Duration, call: impl FnOnce() -> T) -> ni
         }),
     )?;
     let time = patience.into();
-    let mask = SigSet::from(SIGNAL).thread_swap_mask(SigmaskHow::SIG_UNBLOCK)?;
     timer.set(
         Expiration::IntervalDelayed(time, time),
         TimerSetTimeFlags::empty(),
     )?;
-    let result = call();
-    drop(timer);
-    mask.thread_set_mask()?;
-    Ok(result)
+    let _blocked = Blocked(SigSet::from(SIGNAL).thread_swap_mask(SigmaskHow::SIG_UNBLOCK)?);
+    Ok(call())
+}
+
+/// Restores a mask, also if the call panics.
+struct Blocked(SigSet);
+
+impl Drop for Blocked {
+    fn drop(&mut self) {
+        let _ = self.0.thread_set_mask();
+    }
 }
 
 #[cfg(test)]

@@ -18,7 +18,7 @@ use crate::{emul::socket::SocketId, sys::shared_memory::SharedMemory};
 pub(super) const MOST: usize = 1 << SECRET_SHIFT;
 const NUMBER: u64 = MOST as u64 - 1;
 /// So many numbers are free before one is given again: each takes 8 bytes.
-const KEPT_FREE: usize = 1024;
+const KEPT_FREE: usize = 1 << 16;
 
 /// A connection's ticket: a number and a secret.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
