@@ -201,6 +201,11 @@ impl Supervisor {
             }
             Err(error) => error,
         };
+        let end = table.look(connection).map(|entry| &entry.end);
+        if matches!(end, Some(End::Ours(end)) if pair::is_hung_up(end.as_fd())) {
+            // The program has closed it, which is about to be told.
+            return false;
+        }
         let Some(loss) = table.lost.connections.get_mut(&connection) else {
             return false;
         };
