@@ -12,7 +12,6 @@ use std::{
 
 use nix::{
     errno::Errno,
-    fcntl::{FcntlArg, OFlag, fcntl},
     libc,
     poll::{PollFd, PollFlags, PollTimeout, poll},
     sys::{
@@ -30,7 +29,7 @@ use pidfd::PidFd;
 
 use crate::{
     cli::FAILURE,
-    supervisor::{TargetStatus, open_task, tasks},
+    supervisor::{TargetStatus, is_nonblocking, open_task, tasks},
     sys::pidfd as sys_pidfd,
     zpoline::mark::Mark,
 };
@@ -198,8 +197,7 @@ impl Others {
         let is_marked = matches!(Mark::of(socket.as_fd()), Mark::Emulated { .. });
         let listens = getsockopt(socket, AcceptConn) == Ok(true);
         let made_by = getsockopt(socket, PeerCredentials).map(|by| by.pid());
-        let flags = fcntl(socket, FcntlArg::F_GETFL).map(OFlag::from_bits_retain);
-        let waits = flags.is_ok_and(|flags| !flags.contains(OFlag::O_NONBLOCK));
+        let waits = is_nonblocking(socket.as_fd()) == Ok(false);
         is_marked && listens && waits && made_by == Ok(self.supervisor.as_raw())
     }
 }

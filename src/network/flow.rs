@@ -14,7 +14,6 @@ use std::{
 use bytes::{Buf, Bytes, BytesMut};
 use nix::{
     errno::Errno,
-    poll::{PollFd, PollFlags, PollTimeout, poll},
     sys::socket::{MsgFlags, Shutdown, recv, sendmsg, shutdown},
 };
 use tokio::{
@@ -32,7 +31,7 @@ use crate::{
     quic::{link::Share, raw::Wire},
     sys::{
         fd::watch,
-        socket::{get_option, readable_bytes, receive, widen},
+        socket::{get_option, is_hung_up, readable_bytes, receive, widen},
     },
 };
 
@@ -180,11 +179,7 @@ impl Flow {
 
     /// Whether the program has closed its end, or both directions are shut down.
     pub(crate) fn is_hung_up(&self) -> bool {
-        let mut fds = [PollFd::new(self.end.as_fd(), PollFlags::empty())];
-        let _ = poll(&mut fds, PollTimeout::ZERO);
-        fds[0]
-            .revents()
-            .is_some_and(|events| events.contains(PollFlags::POLLHUP))
+        is_hung_up(self.end.as_fd())
     }
 
     /// What a hang-up means. AF_UNIX reports a close with data unread as an error, once.

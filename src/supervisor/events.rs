@@ -189,9 +189,10 @@ impl Events for Supervisor {
             entry.socket.finished();
             self.give_port_back(id, entry);
         }
-        let is_issued = table.look(id).is_some_and(|entry| entry.issued.is_some());
-        let is_unknown = table.look(id).is_some_and(|entry| entry.program.is_none());
-        if is_issued && is_unknown && self.find_taken(&mut table, id).is_err() {
+        let entry = table.look(id);
+        let is_unknown =
+            entry.is_some_and(|entry| entry.issued.is_some() && entry.program.is_none());
+        if is_unknown && self.find_taken(&mut table, id).is_err() {
             // Nothing would ever tell that it is closed.
             self.abandon(&mut table, id);
             return;

@@ -17,6 +17,7 @@ use super::{
 };
 use crate::{
     emul::socket::SocketId,
+    sys::socket::is_hung_up,
     zpoline::{mark::Mark, tickets::Ticket},
 };
 
@@ -29,8 +30,8 @@ const PATIENCE: Duration = Duration::from_secs(10);
 const FORBIDDEN_PATIENCE: Duration = Duration::from_millis(100);
 /// How often one is searched for of which nobody has said so: another program may have wiped that out.
 const RARELY: Duration = Duration::from_secs(60);
-/// A search of all processes takes no more than this part of the time.
-const SEARCHES: u32 = 10;
+/// After a search of all processes there is none for so many times as long as it took.
+const REST: u32 = 10;
 
 /// A connection that is over.
 #[derive(Debug)]
@@ -131,7 +132,7 @@ impl Supervisor {
             table.set_end(connection, End::Ours(end));
             return;
         };
-        if pair::is_hung_up(end.as_fd()) {
+        if is_hung_up(end.as_fd()) {
             self.abandon(table, connection);
             return;
         }
@@ -182,7 +183,7 @@ impl Supervisor {
             self.search();
             table = self.table();
             table.lost.search = Some(now + RARELY);
-            table.lost.rest = Some(Instant::now() + now.elapsed() * SEARCHES);
+            table.lost.rest = Some(Instant::now() + now.elapsed() * REST);
         }
         let lost = &mut table.lost;
         lost.next = Some(Instant::now() + lost.interval);
@@ -202,7 +203,7 @@ impl Supervisor {
             Err(error) => error,
         };
         let end = table.look(connection).map(|entry| &entry.end);
-        if matches!(end, Some(End::Ours(end)) if pair::is_hung_up(end.as_fd())) {
+        if matches!(end, Some(End::Ours(end)) if is_hung_up(end.as_fd())) {
             // The program has closed it, which is about to be told.
             return false;
         }
@@ -212,13 +213,12 @@ impl Supervisor {
         let sought = now.duration_since(*loss.sought.get_or_insert(now));
         let listener = loss.listener;
         let forbidden = error == Errno::EPERM;
-        if sought
-            < (if forbidden {
-                FORBIDDEN_PATIENCE
-            } else {
-                PATIENCE
-            })
-        {
+        let patience = if forbidden {
+            FORBIDDEN_PATIENCE
+        } else {
+            PATIENCE
+        };
+        if sought < patience {
             return true;
         }
         tracing::info!(?connection, %error, "a reset is shown as an end: its program is not found");

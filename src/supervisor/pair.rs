@@ -140,12 +140,6 @@ fn is_readable(fd: BorrowedFd<'_>) -> bool {
     poll(&mut fds, PollTimeout::ZERO) == Ok(1)
 }
 
-/// Whether the other end was closed. `ours` is joined.
-pub(crate) fn is_hung_up(ours: BorrowedFd<'_>) -> bool {
-    let mut fds = [PollFd::new(ours, PollFlags::empty())];
-    poll(&mut fds, PollTimeout::ZERO) == Ok(1)
-}
-
 /// Takes the first connection from a queue. None within if it is not of ours.
 pub(super) fn take(listener: BorrowedFd<'_>, flags: SockFlag) -> Option<Option<OwnedFd>> {
     /// Asked once: std asks the kernel each time.

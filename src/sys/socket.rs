@@ -10,6 +10,7 @@ use std::{
 use bytes::BytesMut;
 use nix::{
     errno::Errno,
+    poll::{PollFd, PollFlags, PollTimeout, poll},
     sys::socket::{MsgFlags, SockFlag, recvmsg},
 };
 
@@ -115,6 +116,14 @@ pub(crate) fn readable_bytes(fd: BorrowedFd<'_>) -> nix::Result<usize> {
     let result = unsafe { libc::ioctl(fd.as_raw_fd(), libc::FIONREAD, &raw mut bytes) };
     check(libc::c_long::from(result))?;
     Ok(usize::try_from(bytes).unwrap_or(0))
+}
+
+/// Whether a joined socket's other end was closed, or both directions are shut down (POLLHUP).
+pub(crate) fn is_hung_up(fd: BorrowedFd<'_>) -> bool {
+    let mut fds = [PollFd::new(fd, PollFlags::empty())];
+    let _ = poll(&mut fds, PollTimeout::ZERO);
+    let events = fds[0].revents();
+    events.is_some_and(|events| events.contains(PollFlags::POLLHUP))
 }
 
 /// Whether the last of `queued` bytes carries descriptors (SO_PEEK_OFF, socket(7)).

@@ -9,7 +9,7 @@ use iced_x86::{
 
 use super::{
     answers::{MEMORY_INFORMATION, SO_MEMINFO, begin, end},
-    image::{Labels, frame, get_socket_option, number, set_mark},
+    image::{Labels, frame, get_socket_option, number, set_mark, set_socket_option},
     layout::{HEADER, action, entry, header},
     tickets::MOST,
 };
@@ -78,7 +78,7 @@ pub(super) fn accept(a: &mut CodeAssembler, labels: &Labels) -> Result<(), IcedE
         (a.create_label(), a.create_label(), a.create_label());
     let (mut refused, mut failed, mut finish) =
         (a.create_label(), a.create_label(), a.create_label());
-    let (mut unnamed, mut named) = (a.create_label(), a.create_label());
+    let mut unnamed = a.create_label();
     a.xor(ecx, ecx)?;
     a.cmp(edx, i32::from(action::ACCEPT))?;
     a.je(known)?;
@@ -111,12 +111,6 @@ pub(super) fn accept(a: &mut CodeAssembler, labels: &Labels) -> Result<(), IcedE
     name(a, failed)?;
     a.set_label(&mut unnamed)?;
     drop_rest(a)?;
-    a.cmp(qword_ptr(rsp + ROOM + frame::RSI), 0)?;
-    a.je(named)?;
-    a.mov(r8, qword_ptr(rsp + ROOM + frame::RDX))?;
-    a.mov(ecx, dword_ptr(rsp + ADDRESS_BYTES))?;
-    a.mov(dword_ptr(r8), ecx)?;
-    a.set_label(&mut named)?;
     a.mov(rax, rdi)?;
     a.set_label(&mut finish)?;
     a.mov(qword_ptr(rsp + ROOM + frame::RAX), rax)?;
@@ -212,12 +206,7 @@ fn identify(a: &mut CodeAssembler, strange: CodeLabel) -> Result<(), IcedError> 
     set_mark(a)?;
     a.jnz(strange)?;
     a.mov(dword_ptr(rsp), BULK_BUFFER)?;
-    a.mov(esi, libc::SOL_SOCKET)?;
-    a.mov(edx, libc::SO_SNDBUF)?;
-    a.mov(r10, rsp)?;
-    a.mov(r8d, size_of::<i32>() as i32)?;
-    a.mov(eax, number::SETSOCKOPT)?;
-    a.syscall()?;
+    set_socket_option(a, libc::SO_SNDBUF, size_of::<i32>())?;
     a.mov(eax, number::GETTID)?;
     a.syscall()?;
     a.mov(rcx, rdi)?;
@@ -240,8 +229,8 @@ fn wait_for_data(a: &mut CodeAssembler) -> Result<(), IcedError> {
     a.mov(edi, dword_ptr(rsp))
 }
 
-/// Lets the kernel write the peer's address to %rsi, as much as there is room for: its bytes are in %edx then. The
-/// length's own pointer is checked as in `answers::name`, and left as it was.
+/// Writes the length of the peer's address, whose own pointer the kernel checks for SO_MEMINFO, and lets the kernel write
+/// the address to %rsi, as much as there is room for: its bytes are in %edx then.
 fn name(a: &mut CodeAssembler, failed: CodeLabel) -> Result<(), IcedError> {
     let mut fits = a.create_label();
     a.mov(r10, rsp)?;
@@ -253,6 +242,9 @@ fn name(a: &mut CodeAssembler, failed: CodeLabel) -> Result<(), IcedError> {
     a.jbe(fits)?;
     a.mov(edx, dword_ptr(rsp + ADDRESS_BYTES))?;
     a.set_label(&mut fits)?;
+    // That has cut a longer one.
+    a.mov(ecx, dword_ptr(rsp + ADDRESS_BYTES))?;
+    a.mov(dword_ptr(r8), ecx)?;
     a.mov(rsi, qword_ptr(rsp + ROOM + frame::RSI))?;
     receive(a)?;
     a.test(eax, eax)?;

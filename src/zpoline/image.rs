@@ -366,10 +366,20 @@ pub(super) fn get_socket_option(a: &mut CodeAssembler, option: i32) -> Result<()
 
 /// Marks the socket in %rdi with the 8 bytes at %rsp. Whether that has failed is in the flags: not zero.
 pub(super) fn set_mark(a: &mut CodeAssembler) -> Result<(), IcedError> {
+    set_socket_option(a, libc::SO_MAX_PACING_RATE, size_of::<u64>())
+}
+
+/// setsockopt(2) of an option of SOL_SOCKET of the socket in %rdi; its value, so many bytes, is at %rsp. Whether that has
+/// failed is in the flags: not zero.
+pub(super) fn set_socket_option(
+    a: &mut CodeAssembler,
+    option: i32,
+    bytes: usize,
+) -> Result<(), IcedError> {
     a.mov(esi, libc::SOL_SOCKET)?;
-    a.mov(edx, libc::SO_MAX_PACING_RATE)?;
+    a.mov(edx, option)?;
     a.mov(r10, rsp)?;
-    a.mov(r8d, size_of::<u64>() as i32)?;
+    a.mov(r8d, bytes as i32)?;
     a.mov(eax, number::SETSOCKOPT)?;
     a.syscall()?;
     a.test(eax, eax)

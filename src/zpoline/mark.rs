@@ -81,11 +81,6 @@ impl Mark {
     }
 }
 
-/// Marks a socket.
-pub(crate) fn set(fd: BorrowedFd<'_>, mark: u64) {
-    write(fd, mark);
-}
-
 /// Whether the socket was made in another network namespace than ours.
 pub(crate) fn is_of_another_network(fd: BorrowedFd<'_>) -> bool {
     static OWN: LazyLock<Option<u64>> =
@@ -104,7 +99,7 @@ pub(crate) fn take_noted(fd: BorrowedFd<'_>) -> impl Iterator<Item = (Name, bool
     let is_known = |bits: &u64| [EMULATED, ACCEPTED].contains(&(bits >> KIND_SHIFT));
     let bits = read(fd).filter(is_known).unwrap_or(0);
     if bits & ALL != 0 {
-        write(fd, bits & !ALL);
+        set(fd, bits & !ALL);
     }
     NOTED.into_iter().zip(0..).filter_map(move |(name, index)| {
         let bits = bits >> (NOTED_BIT + 2 * index);
@@ -116,7 +111,8 @@ fn read(fd: BorrowedFd<'_>) -> Option<u64> {
     get_long_option(fd, libc::SOL_SOCKET, libc::SO_MAX_PACING_RATE).ok()
 }
 
-fn write(fd: BorrowedFd<'_>, bits: u64) {
+/// Marks a socket.
+pub(crate) fn set(fd: BorrowedFd<'_>, bits: u64) {
     if let Err(error) = set_long_option(fd, libc::SOL_SOCKET, libc::SO_MAX_PACING_RATE, bits) {
         tracing::error!(%error, "a socket cannot be marked (SO_MAX_PACING_RATE), so its calls come to nothing; take --mode seccomp");
     }
@@ -151,7 +147,7 @@ mod tests {
         for (name, at) in NOTED.into_iter().zip([NOTED_BIT, NOTED_BIT + 2]) {
             for on in [true, false] {
                 let bits = emulated(SocketId(7)) | 1 << ANNOUNCED_BIT | 2 << at;
-                write(socket.as_fd(), bits | u64::from(on) << at);
+                set(socket.as_fd(), bits | u64::from(on) << at);
                 assert!(take_noted(socket.as_fd()).eq([(name, on)]));
                 assert_eq!(take_noted(socket.as_fd()).count(), 0);
                 let announced = true;

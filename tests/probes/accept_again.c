@@ -70,6 +70,8 @@ static void pointers(int s) {
     socklen_t len = sizeof peer, negative = (socklen_t)-1;
     int c = connecting();
     TFD(accept(s, (void *)16, &len));
+    /* Kernels differ in whether they write it before the address. */
+    printf("length as kernels leave it: %d\n", len == sizeof peer || len == sizeof where);
     settle(c, POLLIN | POLLRDHUP);
     show_read("client", c);
     close(c);
@@ -228,7 +230,7 @@ int main(void) {
         inherited(s);
         unread(s);
         resets(s);
-        /* After resets the listener may be another one inside. */
+        /* On the old one accept(2) may ask from now on, since its connections were handed on. */
         close(s);
         s = listener4();
         where = v4(port_of(s));
