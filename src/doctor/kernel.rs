@@ -134,8 +134,8 @@ fn listener(trial: &Result<Trial, Obstacle>) -> Finding {
 
 /// The facilities that [`tried`] tells of, in that order.
 const TRIED: &[&str] = &[
-    "ADDFD_FLAG_SEND",
     "ADDFD",
+    "ADDFD_FLAG_SETFD",
     "SYNC_WAKE_UP",
     "PIDFD_THREAD",
     "pidfd_getfd",
@@ -146,8 +146,8 @@ const TRIED: &[&str] = &[
 
 fn tried(trial: &Trial) -> Vec<Finding> {
     vec![
-        result("ADDFD_FLAG_SEND", trial.inject, "socket() was answered with an injected descriptor"),
-        result("ADDFD", trial.replace, "a descriptor was replaced under its program"),
+        result("ADDFD", trial.inject, "socket() was answered with an injected descriptor"),
+        result("ADDFD_FLAG_SETFD", trial.replace, "a descriptor was replaced under its program"),
         match trial.sync_wake_up {
             Ok(()) => Finding::new("SYNC_WAKE_UP", Fine, "an answer wakes its caller at once"),
             Err(error) => Finding::new("SYNC_WAKE_UP", Slow, format!("{error}: a trapped call takes 40 to 60 µs instead of 6"))

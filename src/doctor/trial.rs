@@ -50,9 +50,9 @@ pub(super) struct Trial {
     pub(super) no_new_privs: bool,
     /// SECCOMP_USER_NOTIF_FD_SYNC_WAKE_UP.
     pub(super) sync_wake_up: Result<(), Errno>,
-    /// SECCOMP_IOCTL_NOTIF_ADDFD with SECCOMP_ADDFD_FLAG_SEND.
+    /// SECCOMP_IOCTL_NOTIF_ADDFD.
     pub(super) inject: Result<(), Errno>,
-    /// SECCOMP_IOCTL_NOTIF_ADDFD alone.
+    /// The same with SECCOMP_ADDFD_FLAG_SETFD.
     pub(super) replace: Result<(), Errno>,
     /// PIDFD_THREAD.
     pub(super) thread_handle: Result<(), Errno>,
@@ -278,9 +278,10 @@ fn supervise(listener: &Listener, no_new_privs: bool, child: Child) -> Trial {
 fn answer_calls(listener: &Listener, trial: &mut Trial) -> nix::Result<()> {
     let (given, _peer) = socket_with(b'i')?;
     let call = next_call(listener)?;
-    let injected = listener.inject(call.id, given.as_fd(), true);
-    trial.inject = injected.map(drop);
-    let number = injected?;
+    let installed = listener.install(call.id, given.as_fd(), true);
+    trial.inject = installed.map(drop);
+    let number = installed?;
+    listener.answer(call.id, number.into(), 0)?;
 
     let call = next_call(listener)?;
     inspect(&call, &given, trial);

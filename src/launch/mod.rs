@@ -202,8 +202,8 @@ fn serve(
     let limits = limits::read();
     let fast_path = match plan.fast_path {
         Some(low) => {
-            let mut sockets = Sockets::new(limits)?;
-            let fast_path = FastPath::new(&mut sockets, low, &plan.options.sockets()?)?;
+            let sockets = Sockets::new(limits);
+            let fast_path = FastPath::new(sockets.clone(), low, &plan.options.sockets()?)?;
             Some((fast_path, sockets))
         }
         None => None,

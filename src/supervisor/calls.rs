@@ -28,7 +28,10 @@ use crate::emul::{
     socket::{Family, Socket, SocketId, State},
 };
 use crate::sys::socket::{INTERFACE_REQUEST_BYTES, ask_interface};
-use crate::zpoline::mark::{self, Mark};
+use crate::zpoline::{
+    self,
+    mark::{self, Mark},
+};
 
 /// A call that the filter traps.
 pub(super) struct TrappedCall {
@@ -124,6 +127,10 @@ fn on_socket(
     let Some(id) = found.or_else(|| supervisor.adopt(&mut table, &end, cookie)) else {
         return Ok(FOREIGN);
     };
+    if let Some(view) = zpoline::view_without(&call.trapped) {
+        call.still_valid()?;
+        table.show_to(view, id);
+    }
     if let Some(entry) = table.get(id) {
         let tid = call.tid();
         entry.holder = Some(Holder { tid, fd });

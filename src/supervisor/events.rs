@@ -19,12 +19,15 @@ use super::{
     sockets::{End, Entry, Table},
     tasks,
 };
-use crate::emul::{
-    address,
-    outcome::{Outcome, Wait},
-    setsockopt::aborts_on_close,
-    socket::{SocketId, State},
-    transport::{BridgedEnd, Callers, Closing, Events, Seal},
+use crate::{
+    emul::{
+        address,
+        outcome::{Outcome, Wait},
+        setsockopt::aborts_on_close,
+        socket::{SocketId, State},
+        transport::{BridgedEnd, Callers, Closing, Events, Seal},
+    },
+    sys::socket::is_hung_up,
 };
 
 impl Events for Supervisor {
@@ -166,7 +169,17 @@ impl Events for Supervisor {
             entry.socket.reset(error);
             self.give_port_back(id, entry);
         }
-        let is_unknown = table.look(id).is_some_and(|entry| entry.program.is_none());
+        let entry = table.look(id);
+        let may_hang_up = entry.is_some_and(|entry| entry.socket.hangs_up_while_open());
+        let is_unknown = entry.is_some_and(|entry| entry.program.is_none());
+        if !may_hang_up && is_hung_up(end.as_fd()) {
+            // Nobody is left to be shown it, and its descriptor may be another's by now.
+            table.set_end(id, End::Closed);
+            if is_unknown {
+                self.closed(&mut table, id);
+            }
+            return;
+        }
         if is_unknown && self.find_taken(&mut table, id).is_err() {
             // It waits for accept(2), or has just been taken: whoever takes it is to see the reset.
             self.lose(&mut table, id, end, error);
@@ -206,9 +219,9 @@ impl Events for Supervisor {
     }
 
     fn holder(&self, id: SocketId) -> Option<i32> {
-        let mut table = self.table();
+        let table = self.table();
         let known = table.look(id)?.holder;
-        let holder = known.or_else(|| Some(table.taker(id)?.1));
+        let holder = known.or_else(|| Some(table.takers(id).next()?.1));
         Some(holder?.tid)
     }
 

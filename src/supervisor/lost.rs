@@ -73,19 +73,23 @@ impl Losses {
 }
 
 impl Table {
-    /// The program's end of a connection that was accepted without the supervisor: `fd` is a copy. None if it is not.
+    /// The program's end of a connection that was accepted without the supervisor: `fd` is a copy. None if it is not. To
+    /// be followed by [`Self::show_loss`].
     pub(super) fn meet(&mut self, ticket: Ticket, fd: &OwnedFd) -> Option<SocketId> {
         let connection = self.ticketed(ticket)?;
         if self.look(connection)?.program.is_some() {
             return None;
         }
         self.set_program_end(connection, ProgramEnd::of(fd)?);
-        self.show_loss(connection, fd);
         Some(connection)
     }
 
-    /// Shows the program's end of a connection that it was reset, if it was.
-    pub(super) fn show_loss(&mut self, connection: SocketId, program: &OwnedFd) {
+    /// Shows the program's end of a connection, of which `program` gives a copy, that it was reset, if it was.
+    pub(super) fn show_loss(
+        &mut self,
+        connection: SocketId,
+        program: impl FnOnce() -> Option<OwnedFd>,
+    ) {
         let was_reset = self
             .look(connection)
             .is_some_and(|entry| matches!(entry.end, End::Ours(_)));
@@ -102,8 +106,11 @@ impl Table {
                 Some(Loss {
                     error: Errno::EPIPE,
                     ..
-                }) => pair::show_broken(ours),
-                _ => pair::show_reset(|| program.try_clone().ok(), ours),
+                }) => {
+                    drop(program);
+                    pair::show_broken(ours);
+                }
+                _ => pair::show_reset(program, ours),
             }
         }
     }
@@ -115,13 +122,30 @@ impl Supervisor {
     /// # Errors
     /// ENOENT: no program has said anything. ESRCH, EBADF, ENOTSOCK: it is not there. EPERM: we may not look.
     pub(super) fn find_taken(&self, table: &mut Table, connection: SocketId) -> Result<(), Errno> {
-        let (ticket, holder) = table.taker(connection).ok_or(Errno::ENOENT)?;
+        let mut found = Err(Errno::ENOENT);
+        for (ticket, holder) in table.takers(connection) {
+            found = self.meet_at(table, connection, ticket, holder);
+            if found.is_ok() {
+                break;
+            }
+        }
+        found
+    }
+
+    fn meet_at(
+        &self,
+        table: &mut Table,
+        connection: SocketId,
+        ticket: Ticket,
+        holder: Holder,
+    ) -> Result<(), Errno> {
         let fd = self.tasks.get_fd(holder.tid, holder.fd)?;
         if Mark::of(fd.as_fd()) != Mark::Accepted(ticket) {
             return Err(Errno::ENOTSOCK);
         }
         table.meet(ticket, &fd).ok_or(Errno::ENOTSOCK)?;
         table.set_holder(connection, holder);
+        table.show_loss(connection, || Some(fd));
         Ok(())
     }
 
@@ -195,6 +219,11 @@ impl Supervisor {
 
     /// Looks for a connection that is over where its program has said it is. Returns whether it is to be searched for.
     fn look_for(&self, table: &mut Table, connection: SocketId, now: Instant) -> bool {
+        let end = table.look(connection).map(|entry| &entry.end);
+        if matches!(end, Some(End::Ours(end)) if is_hung_up(end.as_fd())) {
+            // The program has closed it, which is about to be told. Its descriptor may be another's by now.
+            return false;
+        }
         let error = match self.find_taken(table, connection) {
             // Nobody has it, as far as is known; or we have no descriptor left to look with.
             Ok(()) | Err(Errno::ENOENT | Errno::EMFILE | Errno::ENFILE | Errno::ENOMEM) => {
@@ -202,11 +231,6 @@ impl Supervisor {
             }
             Err(error) => error,
         };
-        let end = table.look(connection).map(|entry| &entry.end);
-        if matches!(end, Some(End::Ours(end)) if is_hung_up(end.as_fd())) {
-            // The program has closed it, which is about to be told.
-            return false;
-        }
         let Some(loss) = table.lost.connections.get_mut(&connection) else {
             return false;
         };
@@ -240,20 +264,22 @@ impl Supervisor {
                 continue;
             };
             let mut table = self.table();
-            let connection = table.ticketed(ticket);
-            let noted = connection.and_then(|connection| table.taker(connection));
-            let Some(connection) = table.meet(ticket, &fd) else {
+            let Some(connection) = table.ticketed(ticket) else {
                 continue;
             };
+            let mut noted = table.takers(connection);
+            if table.meet(ticket, &fd).is_none() {
+                continue;
+            }
             table.set_holder(connection, holder);
             let issued = table.look(connection).and_then(|entry| entry.issued);
-            if let Some((_, noted)) = noted
-                && self.is_handed_on(ticket, noted)
+            if noted.any(|(_, noted)| self.is_handed_on(ticket, noted))
                 && let Some(listener) = issued.and_then(|issued| table.get(issued.listener))
             {
                 // Its program hands connections on.
                 listener.hands_on = true;
             }
+            table.show_loss(connection, || Some(fd));
         }
     }
 

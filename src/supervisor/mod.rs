@@ -192,7 +192,11 @@ impl Supervisor {
         self.fast_path.as_ref()?;
         let domain = match Mark::of(program.as_fd()) {
             Mark::New(domain) => domain,
-            Mark::Accepted(ticket) => return table.meet(ticket, program),
+            Mark::Accepted(ticket) => {
+                let connection = table.meet(ticket, program)?;
+                table.show_loss(connection, || program.try_clone().ok());
+                return Some(connection);
+            }
             Mark::Emulated { .. } | Mark::Foreign => return None,
         };
         let socket = Socket::new(domain, libc::SOCK_STREAM, 0).ok()?;

@@ -201,13 +201,14 @@ pub(crate) fn show_connected(program: Option<BorrowedFd<'_>>, ours: BorrowedFd<'
 }
 
 /// Shows a reset: what was delivered is read first, then ECONNRESET; writes get EPIPE. AF_UNIX does so
-/// when an end is closed with data unread, so one byte is placed there if none is.
+/// when an end is closed with data unread, so one byte is placed there if none is. Once it is shown there is no copy from
+/// `program` left: what the program closes then is closed.
 pub(crate) fn show_reset(program: impl FnOnce() -> Option<OwnedFd>, ours: OwnedFd) {
     let mut byte = [0];
     let peek = MsgFlags::MSG_PEEK | MsgFlags::MSG_DONTWAIT;
-    if recv(ours.as_raw_fd(), &mut byte, peek) == Err(Errno::EAGAIN)
-        && let Some(program) = program()
-    {
+    if recv(ours.as_raw_fd(), &mut byte, peek) != Err(Errno::EAGAIN) {
+        drop(program);
+    } else if let Some(program) = program() {
         let flags = MsgFlags::MSG_DONTWAIT | MsgFlags::MSG_NOSIGNAL;
         let sent = sendmsg::<()>(
             program.as_raw_fd(),

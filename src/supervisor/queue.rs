@@ -167,7 +167,7 @@ impl Table {
         self.set_program_end(connection, program);
         self.mark(connection, fd);
         widen(fd.as_fd());
-        self.show_loss(connection, fd);
+        self.show_loss(connection, || fd.try_clone().ok());
     }
 
     /// Undoes what an injection that did not arrive had prepared.

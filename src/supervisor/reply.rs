@@ -53,14 +53,15 @@ impl Supervisor {
         if let Some(shown) = shown {
             tracing::debug!("{shown} {}", trace::answer(&answer));
         }
-        match answer {
-            // Without the table, which the network's thread may want when the program goes on.
+        let answer = match answer {
+            // Without the table, which the network's thread may want meanwhile.
             Ok(Outcome::Inject(injection)) => {
-                let arrived = self.inject(&trapped, &injection);
-                self.settle(&mut self.table(), &trapped, injection, arrived);
+                let installed = self.install(&trapped, &injection);
+                settle(&mut self.table(), &trapped, injection, installed)
             }
-            answer => self.send(&trapped, answer),
-        }
+            answer => answer,
+        };
+        self.send(&trapped, answer);
         if trapped.number == libc::SYS_connect {
             self.transport().proceed();
         }
@@ -104,16 +105,17 @@ impl Supervisor {
     }
 
     fn deliver(&self, table: &mut Table, trapped: &Trapped, answer: Answer) {
-        match answer {
+        let answer = match answer {
             Ok(Outcome::Inject(injection)) => {
-                let arrived = self.inject(trapped, &injection);
-                self.settle(table, trapped, injection, arrived);
+                let installed = self.install(trapped, &injection);
+                settle(table, trapped, injection, installed)
             }
-            answer => self.send(trapped, answer),
-        }
+            answer => answer,
+        };
+        self.send(trapped, answer);
     }
 
-    /// Gives an answer that comes with no descriptor.
+    /// Gives an answer.
     fn send(&self, trapped: &Trapped, answer: Answer) {
         let sent = match answer {
             Ok(Outcome::Value(value)) => self.listener.answer(trapped.id, value, 0),
@@ -121,46 +123,38 @@ impl Supervisor {
             Ok(Outcome::Park(_) | Outcome::Inject(_)) => return,
             Err(errno) => self.listener.answer(trapped.id, 0, -(errno as i32)),
         };
-        told(trapped, sent);
-    }
-
-    /// Gives an answer with a descriptor. Returns its number in the program.
-    fn inject(&self, trapped: &Trapped, injection: &Injection) -> nix::Result<RawFd> {
-        self.listener
-            .inject(trapped.id, injection.fd.as_fd(), injection.cloexec)
-    }
-
-    /// Notes who has the descriptor, or undoes what it was to be.
-    fn settle(
-        &self,
-        table: &mut Table,
-        trapped: &Trapped,
-        injection: Injection,
-        arrived: nix::Result<RawFd>,
-    ) {
-        match arrived {
-            Ok(fd) => {
-                let (Origin::Created(id) | Origin::Accepted { connection: id, .. }) =
-                    injection.origin;
-                let tid = trapped.tid;
-                table.set_holder(id, Holder { tid, fd });
-            }
-            Err(error) => {
-                table.undo(injection);
-                let sent = match error {
-                    Errno::ENOENT => Err(error),
-                    // EMFILE and the like are the program's own limits: told as they are.
-                    errno => self.listener.answer(trapped.id, 0, -(errno as i32)),
-                };
-                told(trapped, sent);
-            }
+        if let Err(error) = sent {
+            tracing::debug!(tid = trapped.tid, %error, "the caller has gone before its answer");
         }
+    }
+
+    /// Gives the caller a descriptor, whose number this returns.
+    fn install(&self, trapped: &Trapped, injection: &Injection) -> nix::Result<RawFd> {
+        let source = injection.fd.as_fd();
+        self.listener.install(trapped.id, source, injection.cloexec)
     }
 }
 
-fn told(trapped: &Trapped, sent: nix::Result<()>) {
-    if let Err(error) = sent {
-        tracing::debug!(tid = trapped.tid, %error, "the caller has gone before its answer");
+/// Notes who has the descriptor, or undoes what it was to be. Returns what to tell the caller: from then on the
+/// descriptor is the program's alone, since epoll(7) tells of what it has closed as long as we have it too.
+fn settle(
+    table: &mut Table,
+    trapped: &Trapped,
+    injection: Injection,
+    installed: nix::Result<RawFd>,
+) -> Answer {
+    match installed {
+        Ok(fd) => {
+            let (Origin::Created(id) | Origin::Accepted { connection: id, .. }) = injection.origin;
+            let tid = trapped.tid;
+            table.set_holder(id, Holder { tid, fd });
+            Ok(Outcome::Value(fd.into()))
+        }
+        // EMFILE and the like are the program's own limits: told as they are.
+        Err(error) => {
+            table.undo(injection);
+            Err(error)
+        }
     }
 }
 

@@ -24,7 +24,7 @@ use super::{
 };
 use crate::emul::{
     outcome::Wait,
-    socket::{Socket, SocketId},
+    socket::{Socket, SocketId, State},
     transport::Seal,
 };
 use crate::zpoline::{Sockets as SharedSockets, mark, tickets::Ticket};
@@ -189,7 +189,7 @@ impl Table {
     /// The socket's entry.
     pub(super) fn get(&mut self, id: SocketId) -> Option<&mut Entry> {
         let entry = self.sockets.get_mut(&id)?;
-        if let Some(shared) = &mut self.shared
+        if let Some(shared) = &self.shared
             && let Some(key) = entry.key()
             && shared.take_up(key)
         {
@@ -211,29 +211,40 @@ impl Table {
 
     /// Shows programs what has become of the sockets that were taken up.
     pub(super) fn publish(&mut self) {
-        let Some(shared) = &mut self.shared else {
+        let Some(shared) = &self.shared else {
             return;
         };
         for id in self.taken_up.drain(..) {
             if let Some(entry) = self.sockets.get(&id)
                 && let Some(key) = entry.key()
             {
-                let accepts = || {
-                    let unlike = entry.rarely_set || entry.hands_on;
-                    !unlike && !entry.queue.has_returned() && !self.lost.are_of(id)
-                };
+                let unlike = entry.rarely_set || entry.hands_on;
+                let accepts = !unlike && !entry.queue.has_returned() && !self.lost.are_of(id);
                 shared.show(key, &entry.socket, accepts);
             }
         }
     }
 
-    fn share(&mut self, id: SocketId) {
-        if let Some(shared) = &mut self.shared
-            && let Some(key) = self.sockets.get(&id).and_then(Entry::key)
-        {
-            shared.insert(key);
-            self.taken_up.push(id);
+    /// Lets a program see a socket that it asks for. If that listens, it may accept what waits there, and is to see it.
+    pub(super) fn show_to(&mut self, view: u64, id: SocketId) {
+        let Some(shared) = &self.shared else {
+            return;
+        };
+        let mut asked = vec![id];
+        let entry = self.sockets.get(&id);
+        if entry.is_some_and(|entry| matches!(entry.socket.state, State::Listening { .. })) {
+            let waits = |entry: &Entry| {
+                let issued = entry.issued.filter(|_| entry.program.is_none());
+                issued.is_some_and(|issued| issued.listener == id)
+            };
+            let waiting = self.sockets.iter().filter(|(_, entry)| waits(entry));
+            asked.extend(waiting.map(|(id, _)| *id));
         }
+        asked.retain(|id| {
+            let key = self.sockets.get(id).and_then(Entry::key);
+            key.is_some_and(|key| shared.show_to(view, key))
+        });
+        self.taken_up.append(&mut asked);
     }
 
     /// Gives a connection that waits for accept(2) a ticket, by which a program may accept it by itself.
@@ -245,11 +256,12 @@ impl Table {
         listener: SocketId,
         waiting: Waiting,
     ) -> Result<Option<Ticket>, Errno> {
-        let Some(shared) = &mut self.shared else {
+        let Some(shared) = &self.shared else {
             return Ok(None);
         };
         let Waiting { connection, peer } = waiting;
-        let ticket = shared.tickets().issue(connection).ok_or(Errno::ENOBUFS)?;
+        let seen_as = self.sockets.get(&listener).and_then(Entry::key);
+        let ticket = shared.issue(connection, seen_as).ok_or(Errno::ENOBUFS)?;
         if let Some(entry) = self.sockets.get_mut(&connection) {
             entry.issued = Some(Issued {
                 ticket,
@@ -259,7 +271,7 @@ impl Table {
             // Whether it was accepted the kernel tells then.
             entry.unaccepted = false;
         }
-        self.share(connection);
+        self.taken_up.push(connection);
         Ok(Some(ticket))
     }
 
@@ -269,17 +281,22 @@ impl Table {
     }
 
     /// The connection that has this ticket.
-    pub(super) fn ticketed(&mut self, ticket: Ticket) -> Option<SocketId> {
-        self.shared.as_mut()?.tickets().connection(ticket)
+    pub(super) fn ticketed(&self, ticket: Ticket) -> Option<SocketId> {
+        self.shared.as_ref()?.connection(ticket)
     }
 
-    /// Who has accepted a connection without the supervisor, as that says: it is to be checked by the ticket.
-    pub(super) fn taker(&mut self, id: SocketId) -> Option<(Ticket, Holder)> {
-        let entry = self.sockets.get(&id)?;
-        let issued = entry.issued.filter(|_| entry.program.is_none())?;
-        let ticket = issued.ticket;
-        let (tid, fd) = self.shared.as_mut()?.tickets().holder(ticket)?;
-        Some((ticket, Holder { tid, fd }))
+    /// Who has accepted a connection without the supervisor, as programs say: it is to be checked by the ticket.
+    pub(super) fn takers(&self, id: SocketId) -> impl Iterator<Item = (Ticket, Holder)> + use<> {
+        let entry = self
+            .sockets
+            .get(&id)
+            .filter(|entry| entry.program.is_none());
+        let issued = entry.and_then(|entry| entry.issued);
+        let said = issued.zip(self.shared.as_ref()).map(|(issued, shared)| {
+            let holders = shared.holders(issued.ticket).into_iter();
+            holders.map(move |(tid, fd)| (issued.ticket, Holder { tid, fd }))
+        });
+        said.into_iter().flatten()
     }
 
     /// Notes who has the program's end. Programs are not shown it.
@@ -319,7 +336,6 @@ impl Table {
     pub(super) fn insert(&mut self, id: SocketId, entry: Entry) {
         self.untold += usize::from(entry.end.is_untold());
         self.sockets.insert(id, entry);
-        self.share(id);
     }
 
     /// Removes a socket.
@@ -329,12 +345,12 @@ impl Table {
         if let Some(program) = &entry.program {
             self.accepted.remove(&program.cookie);
         }
-        if let Some(shared) = &mut self.shared {
+        if let Some(shared) = &self.shared {
             if let Some(key) = entry.key() {
                 shared.remove(key);
             }
             if let Some(issued) = entry.issued {
-                shared.tickets().take_back(issued.ticket);
+                shared.take_back(issued.ticket);
                 self.lost.forget(id);
             }
         }

@@ -133,12 +133,13 @@ impl Listener {
         })
     }
 
-    /// Installs `source` in the caller and answers with the new number, in one step. `cloexec`
-    /// concerns the new number only; O_NONBLOCK belongs to the open file and is set before.
+    /// Installs `source` in the caller. Does not answer: `SECCOMP_ADDFD_FLAG_SEND` would, and let the caller go on while
+    /// `source` is still open here. `cloexec` concerns the new number only; O_NONBLOCK belongs to the open file and is
+    /// set before.
     ///
     /// # Errors
     /// ENOENT: the caller has gone. EMFILE: its RLIMIT_NOFILE is reached.
-    pub(crate) fn inject(
+    pub(crate) fn install(
         &self,
         id: u64,
         source: BorrowedFd<'_>,
@@ -146,24 +147,10 @@ impl Listener {
     ) -> nix::Result<RawFd> {
         self.add_fd(libc::seccomp_notif_addfd {
             id,
-            flags: libc::SECCOMP_ADDFD_FLAG_SEND as u32,
-            srcfd: source.as_raw_fd() as u32,
-            newfd: 0,
-            newfd_flags: if cloexec { libc::O_CLOEXEC as u32 } else { 0 },
-        })
-    }
-
-    /// Installs `source` in the caller, and does not answer.
-    ///
-    /// # Errors
-    /// ENOENT: the caller has gone. EMFILE: its RLIMIT_NOFILE is reached.
-    pub(crate) fn lend(&self, id: u64, source: BorrowedFd<'_>) -> nix::Result<RawFd> {
-        self.add_fd(libc::seccomp_notif_addfd {
-            id,
             flags: 0,
             srcfd: source.as_raw_fd() as u32,
             newfd: 0,
-            newfd_flags: libc::O_CLOEXEC as u32,
+            newfd_flags: if cloexec { libc::O_CLOEXEC as u32 } else { 0 },
         })
     }
 

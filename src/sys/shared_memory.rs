@@ -3,7 +3,7 @@
 use std::{
     ffi::CStr,
     num::NonZeroUsize,
-    os::fd::{AsFd, BorrowedFd, OwnedFd},
+    os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd},
     ptr::NonNull,
     slice,
     sync::atomic::{AtomicU32, AtomicU64},
@@ -11,10 +11,12 @@ use std::{
 
 use nix::{
     errno::Errno,
-    fcntl::{FcntlArg, SealFlag, fcntl},
+    fcntl::{FcntlArg, OFlag, SealFlag, fcntl, open},
+    libc,
     sys::{
         memfd::{MFdFlags, memfd_create},
         mman::{MapFlags, ProtFlags, mmap, munmap},
+        stat::Mode,
     },
     unistd::ftruncate,
 };
@@ -68,6 +70,39 @@ impl SharedMemory {
         Ok(memory)
     }
 
+    /// A descriptor to read by, and to map, for another process. Until that has neither, [`Self::is_lent`].
+    ///
+    /// # Errors
+    /// EMFILE, ENFILE; ENOENT: there is no /proc.
+    pub(crate) fn lend(&self) -> nix::Result<OwnedFd> {
+        // Opened anew: what is lent are the file descriptions but ours.
+        let path = format!("/proc/self/fd/{}", self.file.as_raw_fd());
+        let lent = open(
+            path.as_str(),
+            OFlag::O_RDONLY | OFlag::O_CLOEXEC,
+            Mode::empty(),
+        )?;
+        // Of the file description, which mappings keep: fcntl_locking(2).
+        fcntl(&lent, FcntlArg::F_OFD_SETLK(&whole_file(libc::F_RDLCK)))?;
+        Ok(lent)
+    }
+
+    /// Whether a process has what was [lent](Self::lend), as a descriptor or mapped.
+    pub(crate) fn is_lent(&self) -> bool {
+        let mut lock = whole_file(libc::F_WRLCK);
+        let asked = fcntl(&self.file, FcntlArg::F_OFD_GETLK(&mut lock));
+        asked.is_err() || i32::from(lock.l_type) != libc::F_UNLCK
+    }
+
+    /// Another descriptor of it.
+    ///
+    /// # Errors
+    /// EMFILE, ENFILE.
+    pub(crate) fn share(&self) -> nix::Result<OwnedFd> {
+        let cloned = self.file.try_clone();
+        cloned.map_err(|error| Errno::try_from(error).unwrap_or(Errno::EMFILE))
+    }
+
     /// The number of bytes.
     pub(crate) fn bytes(&self) -> usize {
         self.bytes
@@ -84,6 +119,17 @@ impl SharedMemory {
     pub(crate) fn long_words(&self) -> &[AtomicU64] {
         // SAFETY: as above. x86-64 keeps accesses of different sizes coherent.
         unsafe { slice::from_raw_parts(self.start.cast().as_ptr(), self.bytes / size_of::<u64>()) }
+    }
+}
+
+/// A lock (fcntl_locking(2)) of this kind.
+fn whole_file(kind: i32) -> libc::flock {
+    libc::flock {
+        l_type: kind as i16,
+        l_whence: libc::SEEK_SET as i16,
+        l_start: 0,
+        l_len: 0,
+        l_pid: 0,
     }
 }
 
@@ -121,6 +167,25 @@ mod tests {
         let writable = unsafe { mmap(None, length, access, MapFlags::MAP_SHARED, &memory, 0) };
         assert_eq!(writable, Err(Errno::EPERM));
         assert_eq!(ftruncate(&memory.file, 0), Err(Errno::EPERM));
+    }
+
+    #[test]
+    fn what_is_lent_is_so_while_it_is_mapped() {
+        let memory = SharedMemory::new(c"test", 4096).unwrap();
+        assert!(!memory.is_lent());
+        let lent = memory.lend().unwrap();
+        let length = NonZeroUsize::new(4096).unwrap();
+        let (read, write) = (ProtFlags::PROT_READ, ProtFlags::PROT_WRITE);
+        // SAFETY: a new mapping, if there is one at all.
+        let written = unsafe { mmap(None, length, write, MapFlags::MAP_SHARED, &lent, 0) };
+        assert_eq!(written, Err(Errno::EACCES));
+        // SAFETY: a new mapping.
+        let mapped = unsafe { mmap(None, length, read, MapFlags::MAP_SHARED, &lent, 0) }.unwrap();
+        drop(lent);
+        assert!(memory.is_lent());
+        // SAFETY: the mapping is ours.
+        unsafe { munmap(mapped, 4096) }.unwrap();
+        assert!(!memory.is_lent());
     }
 
     #[test]

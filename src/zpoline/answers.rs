@@ -1,4 +1,4 @@
-//! The calls that are answered in the program, from the entry of its socket in the shared table.
+//! The calls that are answered in the program, from the entry of its socket in the program's table.
 //!
 //! An entry is read between two looks at its sequence, which is odd while the supervisor may be
 //! changing the socket: what was read is then of one moment, and what is not goes to the supervisor.

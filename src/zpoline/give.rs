@@ -23,6 +23,7 @@ use super::{
     site::{Kind, LOAD_BYTES, LOW_CALL, SYSCALL, near_call},
     switch_off,
     tracee::{self, Tracee},
+    view::View,
 };
 use crate::sys::seccomp::{Listener, Trapped};
 
@@ -64,11 +65,14 @@ impl FastPath {
             return Ok(());
         }
         drop(memory);
+        let view = (!has_image).then(View::new).transpose();
+        let view = view.map_err(Unfit::Table)?;
+        let files = view.as_ref().map(View::lend).transpose();
+        let files = files.map_err(Unfit::Table)?;
         let mut lent = [Err(Errno::ESRCH); 2];
         let lend = || {
-            if !has_image {
-                lent = [&self.table, &self.holders]
-                    .map(|memory| listener.lend(trapped.id, memory.as_fd()));
+            if let Some(files) = &files {
+                lent = [0, 1].map(|index| listener.install(trapped.id, files[index].as_fd(), true));
             }
         };
         let Some(mut tracee) =
@@ -76,9 +80,10 @@ impl FastPath {
         else {
             return Ok(());
         };
-        if !has_image {
+        if let Some(view) = view {
             let fds = taken(&mut tracee, lent)?;
-            self.map(&mut tracee, fds)?;
+            self.map(&mut tracee, fds, &view)?;
+            self.sockets.add(view);
         }
         self.patch(&mut tracee, site)?;
         if self.findings.is_unfit(tid, execution) {
@@ -127,30 +132,34 @@ impl FastPath {
     }
 
     /// Maps everything but stubs and sled, and writes what does not change.
-    fn map(&self, tracee: &mut Tracee, fds: [u64; 2]) -> Result<(), Unfit> {
+    fn map(&self, tracee: &mut Tracee, fds: [u64; 2], view: &View) -> Result<(), Unfit> {
         if let Err(why) = map_pages(tracee, CODE, EXECUTED_BYTES, libc::PROT_EXEC, FIXED) {
             close(tracee, &fds);
             return Err(why);
         }
-        let addresses = self.map_data(tracee, fds);
+        let addresses = self.map_data(tracee, fds, view);
         if addresses.is_err() {
             unmap(tracee, CODE, EXECUTED_BYTES);
         }
         let [table, holders] = addresses?;
         let mut page = self.header.clone();
-        for (at, address) in [(header::TABLE, table), (header::HOLDERS, holders)] {
-            page[at as usize..][..8].copy_from_slice(&address.to_le_bytes());
+        for (at, word) in [
+            (header::TABLE, table),
+            (header::HOLDERS, holders),
+            (header::VIEW, view.id),
+        ] {
+            page[at as usize..][..8].copy_from_slice(&word.to_le_bytes());
         }
         tracee::write(tracee.memory(), HEADER, &page).map_err(Unfit::Memory)
     }
 
     /// Runs the image's own part. Returns where the table and the holders are.
-    fn map_data(&self, tracee: &mut Tracee, fds: [u64; 2]) -> Result<[u64; 2], Unfit> {
+    fn map_data(&self, tracee: &mut Tracee, fds: [u64; 2], view: &View) -> Result<[u64; 2], Unfit> {
         if let Err(error) = tracee::write(tracee.memory(), CODE, &self.image.bytes) {
             close(tracee, &fds);
             return Err(Unfit::Memory(error));
         }
-        let arguments = [fds[0], self.table.bytes() as u64, fds[1]];
+        let arguments = [fds[0], view.bytes() as u64, fds[1]];
         let registers = tracee
             .run(self.image.set_up, arguments)
             .map_err(Unfit::Trace)?;

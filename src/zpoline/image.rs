@@ -1,5 +1,5 @@
 //! The fast path: what runs in the program in place of a patched system call. No relocation, no data
-//! of its own, no memory but the stack, and a word for each connection that it has accepted (tickets.rs).
+//! of its own, no memory but the stack, and a word for each connection that it has accepted (view.rs).
 //!
 //! It may change what the kernel changes, %rax, %rcx and %r11, and nothing else, neither flags nor
 //! vector registers; and it may use 128 bytes of the stack, which Go's unchecked stacks leave free. What it
@@ -20,7 +20,7 @@ use super::{
     answers,
     layout::{
         CODE, CODE_BYTES, DATA_BYTES, GATE, HEADER, MULTIPLIER, SITE_COUNT, SITE_SHIFT, SITES,
-        TRAMPOLINES, action, header, slot, table,
+        TRAMPOLINES, UNKNOWN, action, header, slot, table,
     },
     make, mark,
     tickets::MOST,
@@ -133,10 +133,14 @@ fn call_kernel(a: &mut CodeAssembler) -> Result<(), IcedError> {
     a.ret()
 }
 
+/// Both ways out.
 fn gate() -> Result<Vec<u8>, IcedError> {
     let mut a = CodeAssembler::new(64)?;
     call_kernel(&mut a)?;
-    a.assemble(GATE)
+    let mut bytes = a.assemble(GATE)?;
+    bytes.resize((UNKNOWN - GATE) as usize, 0xf4);
+    bytes.extend(a.assemble(UNKNOWN)?);
+    Ok(bytes)
 }
 
 /// A trampoline that goes on at `address`.
@@ -279,7 +283,7 @@ fn look_at_socket(a: &mut CodeAssembler) -> Result<(), IcedError> {
     };
     let (mut probe, mut ours) = (a.create_label(), a.create_label());
     let (mut emulated, mut accepted) = (a.create_label(), a.create_label());
-    let mut marked = a.create_label();
+    let (mut marked, mut unknown) = (a.create_label(), a.create_label());
     for register in [rax, rsi, rdx, r10, r8, rcx] {
         a.push(register)?;
     }
@@ -302,7 +306,7 @@ fn look_at_socket(a: &mut CodeAssembler) -> Result<(), IcedError> {
     a.je(accepted)?;
     a.cmp(edx, mark::NEW as i32)?;
     a.jne(labels.native)?;
-    a.jmp(labels.ask)?;
+    a.jmp(unknown)?;
     a.set_label(&mut accepted)?;
     a.and(ecx, MOST as i32 - 1)?;
     a.mov(rdx, mark::ACCEPTED << mark::KIND_SHIFT)?;
@@ -329,9 +333,9 @@ fn look_at_socket(a: &mut CodeAssembler) -> Result<(), IcedError> {
     a.lea(r11, qword_ptr(rsi + r11 + table::ENTRIES))?;
     a.cmp(qword_ptr(r11), rcx)?;
     a.je(ours)?;
-    // Of another supervisor's, or just gone.
+    // New to this program, of another supervisor's, or just gone.
     a.cmp(qword_ptr(r11), 0)?;
-    a.je(labels.ask)?;
+    a.je(unknown)?;
     // A table that grows has no end of a search in its old size.
     a.cmp(dword_ptr(rsi + table::GENERATION), r10d)?;
     a.jne(labels.ask)?;
@@ -344,6 +348,9 @@ fn look_at_socket(a: &mut CodeAssembler) -> Result<(), IcedError> {
     a.set_label(&mut labels.ask)?;
     restore(a)?;
     a.jmp(GATE)?;
+    a.set_label(&mut unknown)?;
+    restore(a)?;
+    a.jmp(UNKNOWN)?;
     a.set_label(&mut labels.answered)?;
     a.mov(r11, qword_ptr(rsp + frame::FLAGS))?;
     restore(a)?;
@@ -421,7 +428,7 @@ fn set_up(a: &mut CodeAssembler) -> Result<(), IcedError> {
     a.mov(esi, HOLDERS_BYTES)?;
     map_shared(a, libc::PROT_READ | libc::PROT_WRITE)?;
     a.js(no_holders)?;
-    // Other processes' sockets are not to be in a core dump; if that fails, they are.
+    // A core dump is to have what matters; if that fails, it has these as well.
     a.mov(rdi, rbx)?;
     a.mov(rsi, r13)?;
     a.mov(r13, rax)?;

@@ -5,11 +5,12 @@
 //! | 0 | the sled, in few programs: `call *%rax` comes here, the number of a call in %rax | execute |
 //! | [`CODE`] | the fast path; system calls made from here pass the filter | execute |
 //! | [`GATE`] | system calls made from here are filtered as any other | execute |
+//! | [`UNKNOWN`] | the same, about sockets that the program's table does not have | execute |
 //! | [`TRAMPOLINES`] | the same, one for each patched site, for calls that return on another stack | execute |
 //! | [`HEADER`] | what the fast path looks up | read |
 //! | [`SITES`] | return addresses of the patched sites | read |
 //! | within 2 GiB of patched sites | stubs, which go on to [`CODE`] | read, execute |
-//! | chosen by the kernel | the table of sockets, which all wrapped processes share | read |
+//! | chosen by the kernel | the table of sockets, which the process shares with those that it forks | read |
 //! | chosen by the kernel | who has accepted which connection, the same | read, write |
 #![forbid(unsafe_code)]
 
@@ -27,7 +28,9 @@ pub(crate) const CODE: u64 = 0x1_0000;
 pub(crate) const CODE_BYTES: u64 = PAGE;
 /// The way out for calls that are to be filtered.
 pub(crate) const GATE: u64 = CODE + CODE_BYTES;
-/// Bytes of its page.
+/// The way out for calls about sockets that are not in the table.
+pub(super) const UNKNOWN: u64 = GATE + 16;
+/// Bytes of the page of both.
 pub(crate) const GATE_BYTES: u64 = PAGE;
 /// One for each place in [`SITES`].
 pub(super) const TRAMPOLINES: u64 = GATE + GATE_BYTES;
@@ -59,8 +62,10 @@ pub(super) mod header {
     pub(in crate::zpoline) const PROTOCOLS_V4: u64 = 32;
     /// The same of AF_INET6.
     pub(in crate::zpoline) const PROTOCOLS_V6: u64 = 36;
-    /// Where to note who has accepted a connection: tickets.rs.
+    /// Where to note who has accepted a connection: view.rs.
     pub(in crate::zpoline) const HOLDERS: u64 = 40;
+    /// Whose the table is: view.rs.
+    pub(in crate::zpoline) const VIEW: u64 = 48;
     /// Pages of stubs: their addresses and how many stubs they have, 8 bytes each.
     pub(in crate::zpoline) const STUBS: u64 = 0x80;
     /// A byte for each number of a system call: an [`action`](super::action).
@@ -78,7 +83,7 @@ pub(super) mod header {
     /// Pages of stubs, at most.
     pub(in crate::zpoline) const STUB_PAGES: usize = 8;
     /// Changes with the layout.
-    pub(in crate::zpoline) const MAGIC: u64 = u64::from_le_bytes(*b"quicwrp3");
+    pub(in crate::zpoline) const MAGIC: u64 = u64::from_le_bytes(*b"quicwrp4");
     /// Numbers that have an action.
     pub(in crate::zpoline) const ACTION_COUNT: u64 = 0x200;
     /// Options that have a byte.
@@ -183,4 +188,9 @@ pub(super) fn mark_hash(mark: u64) -> u32 {
 /// Whether a call was made at the gate, or on a trampoline: from a site that is patched.
 pub(crate) fn is_gate(instruction_pointer: u64) -> bool {
     (GATE..HEADER).contains(&instruction_pointer)
+}
+
+/// Whether a call was made because the program's table does not have its socket.
+pub(crate) fn is_unknown(instruction_pointer: u64) -> bool {
+    instruction_pointer == UNKNOWN + super::site::SYSCALL.len() as u64
 }

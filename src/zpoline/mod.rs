@@ -22,6 +22,7 @@ mod sled;
 mod sockets;
 pub(crate) mod tickets;
 mod tracee;
+mod view;
 
 use std::{fs::File, io::IoSliceMut, os::unix::fs::FileExt, sync::Arc, time::Instant};
 
@@ -39,7 +40,7 @@ use self::{
     give::{is_page_patched, is_patched},
     image::Image,
     jobs::Jobs,
-    layout::{HEADER, PAGE, action, header, is_gate, slot},
+    layout::{HEADER, PAGE, action, header, is_gate, is_unknown, slot},
     process::{Execution, Status, file_code, has_changed},
     site::{AFTER, BEFORE, Kind, SYSCALL, Surroundings},
 };
@@ -50,7 +51,6 @@ use crate::{
     sys::{
         probe,
         seccomp::{Listener, Trapped},
-        shared_memory::SharedMemory,
     },
 };
 
@@ -113,6 +113,8 @@ enum Unfit {
     NoRoomNearby,
     #[error("its thread cannot be stopped: {0}")]
     Trace(Errno),
+    #[error("there is no table for it: {0}")]
+    Table(Errno),
     #[error("it cannot take a descriptor: {0}")]
     Descriptor(Errno),
     #[error("its memory cannot be written: {0}")]
@@ -203,10 +205,8 @@ pub(crate) struct FastPath {
     filters: u32,
     /// Whether code may be mapped at address 0, for sites that need it.
     low: Low,
-    /// The sockets, as every program reads them.
-    table: Arc<SharedMemory>,
-    /// Who has accepted which connection, as every program writes it.
-    holders: Arc<SharedMemory>,
+    /// As programs see them.
+    sockets: Sockets,
     findings: Findings,
     jobs: Arc<Jobs>,
 }
@@ -234,7 +234,7 @@ impl FastPath {
     /// # Errors
     /// Mistakes in the image; EMFILE, ENFILE, ENOMEM.
     pub(crate) fn new(
-        sockets: &mut Sockets,
+        sockets: Sockets,
         low: Low,
         emulated: &policy::Sockets,
     ) -> Result<Self, ImageError> {
@@ -245,8 +245,7 @@ impl FastPath {
             header: header_page(emulated),
             filters: own.unwrap_or(0) + 1,
             low,
-            table: sockets.memory(),
-            holders: sockets.tickets().holders(),
+            sockets,
             findings: Findings::default(),
             jobs: Jobs::new()?,
         })
@@ -403,13 +402,29 @@ fn look(tid: i32, address: u64) -> Option<Caller> {
     })
 }
 
+/// The view of the caller, if it has asked because that does not have its socket. Whose memory this is shows whether the
+/// call waits still.
+pub(crate) fn view_without(trapped: &Trapped) -> Option<u64> {
+    if !is_unknown(trapped.instruction_pointer) {
+        return None;
+    }
+    let mut view = [0; 8];
+    let remote = [RemoteIoVec {
+        base: (HEADER + header::VIEW) as usize,
+        len: view.len(),
+    }];
+    let mut local = [IoSliceMut::new(&mut view)];
+    let read = process_vm_readv(Pid::from_raw(trapped.tid), &mut local, &remote).ok()?;
+    (read == view.len()).then_some(u64::from_le_bytes(view))
+}
+
 /// Whether a process has the image.
 fn has_image(memory: &File) -> bool {
     let mut magic = [0; 8];
     memory.read_exact_at(&mut magic, HEADER).is_ok() && magic == header::MAGIC.to_le_bytes()
 }
 
-/// The page of [`HEADER`], but for the address of the table.
+/// The page of [`HEADER`], but for what each program has of its own.
 fn header_page(emulated: &policy::Sockets) -> Vec<u8> {
     let mut page = vec![0; PAGE as usize];
     let mut put = |at: u64, bytes: &[u8]| page[at as usize..][..bytes.len()].copy_from_slice(bytes);
@@ -426,7 +441,7 @@ fn header_page(emulated: &policy::Sockets) -> Vec<u8> {
     for &name in SOCKET_LEVEL.iter().chain(RARELY_SET) {
         put(header::SET_SOCKET + name as u64, &[slot::ASK]);
     }
-    for (slot, (level, name)) in (1..).zip(sockets::SLOTS) {
+    for (slot, (level, name)) in (1..).zip(view::SLOTS) {
         let names = match *level {
             libc::SOL_SOCKET => header::GET_SOCKET,
             _ => header::GET_TCP,
@@ -476,13 +491,13 @@ mod tests {
         let set = |name: i32| page[header::SET_SOCKET as usize + name as usize];
         assert_eq!(set(libc::SO_RCVLOWAT), slot::ASK);
         assert_eq!(set(libc::SO_KEEPALIVE), slot::NATIVE);
-        let noted = &sockets::SLOTS[usize::from(slot::NOTED) - 1..];
+        let noted = &view::SLOTS[usize::from(slot::NOTED) - 1..];
         assert_eq!(noted[..mark::NOTED.len()], mark::NOTED);
         assert!(
             mark::NOTED
                 .iter()
                 .all(|(level, _)| *level == libc::IPPROTO_TCP)
         );
-        assert!(sockets::SLOTS.len() < layout::entry::SLOT_COUNT);
+        assert!(view::SLOTS.len() < layout::entry::SLOT_COUNT);
     }
 }

@@ -1,488 +1,271 @@
-//! The table of emulated sockets that every wrapped process reads, written by the supervisor alone.
-//!
-//! What the program may see of a socket is written when the supervisor has made up its mind, and before
-//! the program can notice: from the moment that the supervisor takes an entry up until it has written it
-//! anew the entry is odd, and who asks comes to the supervisor, which is busy with it.
+//! The emulated sockets as programs with the fast path see them. Each program sees those that it has asked the supervisor
+//! for, and the connections of listeners among them: view.rs.
 #![forbid(unsafe_code)]
 
 use std::{
     collections::HashMap,
-    net::SocketAddr,
-    sync::{
-        Arc,
-        atomic::{AtomicU32, AtomicU64, Ordering},
-    },
+    os::fd::RawFd,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
 use super::{
-    layout::{entry, mark_hash, table},
-    tickets::Tickets,
+    tickets::{Ticket, Tickets},
+    view::{Values, View},
 };
-use crate::{
-    emul::{
-        address, getsockname,
-        getsockopt::stored,
-        options::{Limits, Name, Options},
-        socket::{Family, Socket, State},
-    },
-    sys::shared_memory::SharedMemory,
+use crate::emul::{
+    options::Limits,
+    socket::{Socket, SocketId},
 };
 
-/// Entries at first, and at most. A page of memory holds sixteen, and is taken when one of them is.
-const FIRST_ENTRIES: usize = 256;
-const MOST_ENTRIES: usize = 1 << 17;
-/// Stands where an entry was: a search goes on behind it. No mark has this value.
-const REMOVED: u64 = u64::MAX;
+/// Programs that see a socket, at most: each change is written for all. Others ask for it each time.
+const MOST_VIEWS: usize = 64;
+/// Fewest programs of which some may be gone before they are looked for. It grows with what is left, so that the cost for
+/// each program stays the same.
+const FEW_VIEWS: usize = 16;
 
-/// The options whose values lie in the slots from 1 on, in this order.
-#[rustfmt::skip] // names, some to a line
-pub(super) const SLOTS: &[Name] = &[
-    (libc::SOL_SOCKET, libc::SO_ACCEPTCONN), (libc::SOL_SOCKET, libc::SO_DOMAIN),
-    (libc::SOL_SOCKET, libc::SO_PROTOCOL), (libc::SOL_SOCKET, libc::SO_REUSEADDR),
-    (libc::SOL_SOCKET, libc::SO_REUSEPORT), (libc::SOL_SOCKET, libc::SO_SNDBUF),
-    (libc::SOL_SOCKET, libc::SO_RCVBUF), (libc::SOL_SOCKET, libc::SO_BUF_LOCK),
-    (libc::SOL_SOCKET, libc::SO_MARK), (libc::SOL_SOCKET, libc::SO_TXREHASH),
-    (libc::IPPROTO_TCP, libc::TCP_NODELAY), (libc::IPPROTO_TCP, libc::TCP_CORK),
-    (libc::IPPROTO_TCP, libc::TCP_QUICKACK), (libc::IPPROTO_TCP, libc::TCP_KEEPIDLE),
-    (libc::IPPROTO_TCP, libc::TCP_KEEPINTVL), (libc::IPPROTO_TCP, libc::TCP_KEEPCNT),
-    (libc::IPPROTO_TCP, libc::TCP_LINGER2), (libc::IPPROTO_TCP, libc::TCP_DEFER_ACCEPT),
-    (libc::IPPROTO_TCP, libc::TCP_USER_TIMEOUT), (libc::IPPROTO_TCP, libc::TCP_SYNCNT),
-    (libc::IPPROTO_TCP, libc::TCP_FASTOPEN), (libc::IPPROTO_TCP, libc::TCP_NOTSENT_LOWAT),
-];
-
-/// Where an entry lies, and what of it need not be written again.
-#[derive(Debug)]
-struct Place {
-    index: usize,
-    options: Option<Options>,
+/// Where a socket is seen.
+#[derive(Debug, Default)]
+struct Seen {
+    by: Vec<u64>,
+    /// Who has accepted it, as a program said that is gone: it may have executed another.
+    departed: Option<(i32, RawFd)>,
 }
 
-/// The values of [`SLOTS`] for a socket with these options, in no particular state.
 #[derive(Debug)]
-struct Values {
-    family: Family,
-    protocol: i32,
-    options: Options,
-    values: Vec<u32>,
-}
-
-impl Values {
-    fn of(socket: &Socket, limits: &Limits) -> Self {
-        let value = |option: &Name| stored(socket, *option, limits).unwrap_or(0);
-        Self {
-            family: socket.family,
-            protocol: socket.protocol,
-            options: socket.options.clone(),
-            values: SLOTS
-                .iter()
-                .map(|option| value(option).cast_unsigned())
-                .collect(),
-        }
-    }
-
-    fn are_of(&self, socket: &Socket) -> bool {
-        self.family == socket.family
-            && self.protocol == socket.protocol
-            && self.options == socket.options
-    }
-}
-
-/// The table.
-#[derive(Debug)]
-pub(crate) struct Sockets {
-    memory: Arc<SharedMemory>,
-    limits: Limits,
-    places: HashMap<u64, Place>,
-    /// Entries, a power of two.
-    entries: usize,
-    /// Those that a search does not end at.
-    taken: usize,
+struct State {
+    views: HashMap<u64, View>,
+    sockets: HashMap<u64, Seen>,
     tickets: Tickets,
-    /// Of the socket that was shown last whose options were new; most are alike.
-    values: Option<Values>,
-    /// There was no room: everything goes to the supervisor.
-    full: bool,
+    values: Values,
+    /// How many views were used when that was last looked at.
+    used: usize,
 }
+
+/// All views, to be cloned for the threads that give programs the fast path.
+#[derive(Debug, Clone)]
+pub(crate) struct Sockets(Arc<Mutex<State>>);
 
 impl Sockets {
-    /// An empty table.
-    ///
-    /// # Errors
-    /// EMFILE, ENFILE, ENOMEM.
-    pub(crate) fn new(limits: Limits) -> nix::Result<Self> {
-        Self::with_room(limits, FIRST_ENTRIES, MOST_ENTRIES)
+    /// No program sees any.
+    pub(crate) fn new(limits: Limits) -> Self {
+        Self(Arc::new(Mutex::new(State {
+            views: HashMap::new(),
+            sockets: HashMap::new(),
+            tickets: Tickets::default(),
+            values: Values::new(limits),
+            used: 0,
+        })))
     }
 
-    fn with_room(limits: Limits, first: usize, most: usize) -> nix::Result<Self> {
-        let bytes = table::ENTRIES as usize + (most << table::ENTRY_SHIFT);
-        let memory = Arc::new(SharedMemory::new(c"quicwrap-sockets", bytes)?);
-        let sockets = Self {
-            memory,
-            limits,
-            places: HashMap::new(),
-            entries: first,
-            taken: 0,
-            tickets: Tickets::new()?,
-            values: None,
-            full: false,
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Adds what a program is to see.
+    pub(super) fn add(&self, view: View) {
+        let mut state = self.state();
+        if state.views.len() >= FEW_VIEWS.max(2 * state.used) {
+            state.forget_unused();
+        }
+        state.views.insert(view.id, view);
+    }
+
+    /// Lets a program see a socket, which is odd. Returns whether it did not, and does now.
+    pub(crate) fn show_to(&self, view: u64, key: u64) -> bool {
+        let state = &mut *self.state();
+        let Some(view) = state.views.get_mut(&view) else {
+            return false;
         };
-        sockets
-            .word(table::MASK)
-            .store(first as u32 - 1, Ordering::Release);
-        Ok(sockets)
+        state.sockets.entry(key).or_default().see(view, key)
     }
 
-    /// The memory, to be mapped into programs.
-    pub(crate) fn memory(&self) -> Arc<SharedMemory> {
-        Arc::clone(&self.memory)
-    }
-
-    /// The tickets of accepted connections.
-    pub(crate) fn tickets(&mut self) -> &mut Tickets {
-        &mut self.tickets
-    }
-
-    /// Adds a socket, odd.
-    pub(crate) fn insert(&mut self, key: u64) {
-        if self.full || self.places.contains_key(&key) {
-            self.take_up(key);
-            return;
+    /// Gives a connection a ticket, and lets it be seen, odd, where its listener is. None if there are too many, or no
+    /// random numbers.
+    pub(crate) fn issue(&self, connection: SocketId, listener: Option<u64>) -> Option<Ticket> {
+        let state = &mut *self.state();
+        let ticket = state.tickets.issue(connection)?;
+        let key = ticket.key();
+        let listener = listener.and_then(|listener| state.sockets.get(&listener));
+        let mut seen = Seen::default();
+        for id in listener.iter().flat_map(|listener| &listener.by) {
+            if let Some(view) = state.views.get_mut(id) {
+                seen.see(view, key);
+            }
         }
-        if 2 * (self.taken + 1) > self.entries && !self.rebuild() {
-            return;
-        }
-        let index = self.free_place(key);
-        self.put(index, key);
-        let options = None;
-        self.places.insert(key, Place { index, options });
+        state.sockets.insert(key, seen);
+        Some(ticket)
     }
 
-    /// Removes a socket: the program asks for what it still has of it.
-    pub(crate) fn remove(&mut self, key: u64) {
-        if let Some(place) = self.places.remove(&key) {
-            self.make_odd(place.index);
-            self.mark_at(place.index).store(REMOVED, Ordering::Release);
+    /// The connection is no more.
+    pub(crate) fn take_back(&self, ticket: Ticket) {
+        self.state().tickets.take_back(ticket);
+    }
+
+    /// Whose ticket this is.
+    pub(crate) fn connection(&self, ticket: Ticket) -> Option<SocketId> {
+        self.state().tickets.connection(ticket)
+    }
+
+    /// The threads that have accepted a connection, as they say, and their descriptors then: of one it may be true.
+    pub(crate) fn holders(&self, ticket: Ticket) -> Vec<(i32, RawFd)> {
+        let state = self.state();
+        let Some(seen) = state.sockets.get(&ticket.key()) else {
+            return Vec::new();
+        };
+        let views = seen.by.iter().filter_map(|id| state.views.get(id));
+        let noted = views.filter_map(|view| view.holder(ticket.key()));
+        noted.chain(seen.departed).collect()
+    }
+
+    /// Removes a socket: programs ask for what they still have of it.
+    pub(crate) fn remove(&self, key: u64) {
+        let state = &mut *self.state();
+        for id in state.sockets.remove(&key).unwrap_or_default().by {
+            if let Some(view) = state.views.get_mut(&id) {
+                view.remove(key);
+            }
         }
     }
 
-    /// Says that the supervisor is busy with the socket. Returns whether it was not yet.
-    pub(crate) fn take_up(&mut self, key: u64) -> bool {
-        let index = self.places.get(&key).map(|place| place.index);
-        index.is_some_and(|index| self.make_odd(index))
+    /// Says that the supervisor is busy with the socket. Returns whether that is news to a program.
+    pub(crate) fn take_up(&self, key: u64) -> bool {
+        let mut is_news = false;
+        self.state()
+            .each_view(key, |view, _| is_news |= view.take_up(key));
+        is_news
     }
 
     /// Shows the socket as it is now. If it listens, `accepts` says whether connections may be accepted on it without the
     /// supervisor.
-    pub(crate) fn show(&mut self, key: u64, socket: &Socket, accepts: impl FnOnce() -> bool) {
-        let Some(place) = self.places.get_mut(&key) else {
-            return;
-        };
-        let index = place.index;
-        let same = place.options.as_ref() == Some(&socket.options);
-        if !same {
-            place.options = Some(socket.options.clone());
-        }
-        self.make_odd(index);
-        let at = |offset| self.entry_word(index, offset);
-        self.write_address(
-            index,
-            entry::LOCAL_BYTES,
-            entry::LOCAL,
-            Some(getsockname::getsockname(socket)),
-        );
-        let peer = getsockname::getpeername(socket).ok();
-        self.write_address(index, entry::PEER_BYTES, entry::PEER, peer);
-        let error = socket.error.map_or(0, |error| error as i32);
-        at(entry::ERROR).store(error.cast_unsigned(), Ordering::Relaxed);
-        if !same {
-            if !self
-                .values
-                .as_ref()
-                .is_some_and(|values| values.are_of(socket))
-            {
-                self.values = Some(Values::of(socket, &self.limits));
-            }
-            let values = self.values.iter().flat_map(|values| &values.values);
-            for (slot, value) in (1..).zip(values) {
-                let word = self.entry_word(index, entry::SLOTS + 4 * slot);
-                word.store(*value, Ordering::Relaxed);
-            }
-        }
-        // The first slot is no option, but the state.
-        let listens = matches!(socket.state, State::Listening { .. });
-        let at = |offset| self.entry_word(index, offset);
-        at(entry::SLOTS + 4).store(listens.into(), Ordering::Relaxed);
-        let untold = matches!(
-            socket.state,
-            State::Connected {
-                announced: false,
-                ..
-            }
-        );
-        at(entry::UNTOLD).store(untold.into(), Ordering::Relaxed);
-        let accepts = listens && accepts();
-        at(entry::ACCEPTS).store(accepts.into(), Ordering::Relaxed);
-        let sequence = at(entry::SEQUENCE);
-        sequence.store(
-            sequence.load(Ordering::Relaxed).wrapping_add(1),
-            Ordering::Release,
-        );
+    pub(crate) fn show(&self, key: u64, socket: &Socket, accepts: bool) {
+        self.state().each_view(key, |view, values| {
+            view.show(key, socket, accepts, values);
+        });
     }
 
     /// Shows the pending error at once: before the pair has one, by which the program notices.
     pub(crate) fn show_error(&self, key: u64, socket: &Socket) {
-        if let Some(place) = self.places.get(&key) {
-            let error = socket.error.map_or(0, |error| error as i32);
-            let word = self.entry_word(place.index, entry::ERROR);
-            word.store(error.cast_unsigned(), Ordering::Release);
-        }
+        self.state()
+            .each_view(key, |view, _| view.show_error(key, socket));
     }
+}
 
-    fn write_address(&self, index: usize, bytes_at: u64, at: u64, address: Option<SocketAddr>) {
-        let bytes = address
-            .map(|address| address::encode(&address))
-            .unwrap_or_default();
-        let length = self.entry_word(index, bytes_at);
-        length.store(bytes.len() as u32, Ordering::Relaxed);
-        for (word, chunk) in (0..).zip(bytes.chunks_exact(4)) {
-            let value = u32::from_ne_bytes([chunk[0], chunk[1], chunk[2], chunk[3]]);
-            let word = self.entry_word(index, at + 4 * word);
-            word.store(value, Ordering::Relaxed);
+impl Seen {
+    fn see(&mut self, view: &mut View, key: u64) -> bool {
+        let is_new = self.by.len() < MOST_VIEWS && view.insert(key);
+        if is_new {
+            // It cannot have accepted what it could not see: that is of one that had the number before.
+            view.clear_holder(key);
+            self.by.push(view.id);
         }
+        is_new
     }
+}
 
-    /// Makes room: twice as many entries, if it is not removed ones that fill the table. Returns whether
-    /// there is room now.
-    fn rebuild(&mut self) -> bool {
-        if 4 * self.places.len() > self.entries {
-            self.entries *= 2;
-        }
-        let generation = self.word(table::GENERATION);
-        let odd = generation.load(Ordering::Relaxed) | 1;
-        generation.store(odd, Ordering::SeqCst);
-        if table::ENTRIES as usize + (self.entries << table::ENTRY_SHIFT) > self.memory.bytes() {
-            // It stays odd.
-            self.full = true;
-            tracing::warn!("more sockets than the fast path has room for: it is no longer taken");
-            return false;
-        }
-        let old: Vec<(u64, Vec<u32>)> = self
-            .places
-            .iter()
-            .map(|(key, place)| (*key, self.copy(place.index)))
-            .collect();
-        for index in 0..self.entries {
-            self.make_odd(index);
-            self.mark_at(index).store(0, Ordering::Relaxed);
-        }
-        self.taken = 0;
-        for (key, words) in old {
-            let index = self.free_place(key);
-            self.put(index, key);
-            self.restore(index, &words);
-            if let Some(place) = self.places.get_mut(&key) {
-                place.index = index;
+impl State {
+    fn each_view(&mut self, key: u64, mut act: impl FnMut(&mut View, &mut Values)) {
+        let seen = self.sockets.get(&key);
+        for id in seen.iter().flat_map(|seen| &seen.by) {
+            if let Some(view) = self.views.get_mut(id) {
+                act(view, &mut self.values);
             }
         }
-        self.word(table::MASK)
-            .store(self.entries as u32 - 1, Ordering::Relaxed);
-        self.word(table::GENERATION)
-            .store(odd.wrapping_add(1), Ordering::Release);
-        true
     }
 
-    fn copy(&self, index: usize) -> Vec<u32> {
-        let words = (0..1 << table::ENTRY_SHIFT).step_by(4);
-        words
-            .map(|offset| self.entry_word(index, offset).load(Ordering::Relaxed))
-            .collect()
-    }
-
-    /// Writes what [`Self::copy`] has read, but for the mark; the sequence goes on, odd or even as it
-    /// was.
-    fn restore(&self, index: usize, words: &[u32]) {
-        let was_odd = words[entry::SEQUENCE as usize / 4] & 1 == 1;
-        for (offset, word) in (0..).step_by(4).zip(words) {
-            if offset >= entry::ERROR {
-                self.entry_word(index, offset)
-                    .store(*word, Ordering::Relaxed);
+    /// Forgets views that no process has any more.
+    fn forget_unused(&mut self) {
+        let sockets = &mut self.sockets;
+        self.views.retain(|id, view| {
+            let is_used = view.is_used();
+            if !is_used {
+                for key in view.keys() {
+                    if let Some(seen) = sockets.get_mut(&key) {
+                        seen.by.retain(|by| by != id);
+                        seen.departed = seen.departed.or_else(|| view.holder(key));
+                    }
+                }
             }
-        }
-        if !was_odd {
-            let sequence = self.entry_word(index, entry::SEQUENCE);
-            sequence.store(
-                sequence.load(Ordering::Relaxed).wrapping_add(1),
-                Ordering::Release,
-            );
-        }
-    }
-
-    fn free_place(&self, key: u64) -> usize {
-        let mut index = mark_hash(key) as usize & (self.entries - 1);
-        while self.mark_at(index).load(Ordering::Relaxed) != 0 {
-            index = (index + 1) & (self.entries - 1);
-        }
-        index
-    }
-
-    /// Gives an entry to a socket, odd.
-    fn put(&mut self, index: usize, key: u64) {
-        self.make_odd(index);
-        self.mark_at(index).store(key, Ordering::Release);
-        self.taken += 1;
-    }
-
-    fn make_odd(&self, index: usize) -> bool {
-        let sequence = self.entry_word(index, entry::SEQUENCE);
-        let now = sequence.load(Ordering::Relaxed);
-        // Before whatever follows: x86 keeps the order of stores, but not of a store and a later load.
-        sequence.store(now | 1, Ordering::SeqCst);
-        now & 1 == 0
-    }
-
-    fn mark_at(&self, index: usize) -> &AtomicU64 {
-        let at = table::ENTRIES as usize + (index << table::ENTRY_SHIFT);
-        &self.memory.long_words()[at / 8]
-    }
-
-    fn entry_word(&self, index: usize, offset: u64) -> &AtomicU32 {
-        let at = table::ENTRIES as usize + (index << table::ENTRY_SHIFT) + offset as usize;
-        &self.memory.words()[at / 4]
-    }
-
-    fn word(&self, offset: u64) -> &AtomicU32 {
-        &self.memory.words()[offset as usize / 4]
+            is_used
+        });
+        self.used = self.views.len();
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use nix::errno::Errno;
-
     use super::*;
-    use crate::emul::options::name;
-    use crate::emul::testing::{LOCAL, PEER, tcp};
+    use crate::emul::testing::tcp;
 
-    fn sockets(first: usize, most: usize) -> Sockets {
-        Sockets::with_room(Limits::default(), first, most).unwrap()
+    /// A program that has the descriptors until they are dropped.
+    fn program(sockets: &Sockets) -> (u64, [std::os::fd::OwnedFd; 2]) {
+        let view = View::new().unwrap();
+        let (id, lent) = (view.id, view.lend().unwrap());
+        sockets.add(view);
+        (id, lent)
     }
 
-    /// Searches as the fast path does. None: the table is changing; Some(None): it is not in it.
-    fn find(sockets: &Sockets, key: u64) -> Option<Option<usize>> {
-        let mask = sockets.word(table::MASK).load(Ordering::Relaxed);
-        let mut index = mark_hash(key) & mask;
-        if sockets.word(table::GENERATION).load(Ordering::Relaxed) & 1 == 1 {
-            return None;
-        }
-        loop {
-            match sockets.mark_at(index as usize).load(Ordering::Relaxed) {
-                0 => return Some(None),
-                found if found == key => return Some(Some(index as usize)),
-                _ => index = (index + 1) & mask,
-            }
-        }
-    }
-
-    fn is_odd(sockets: &Sockets, index: usize) -> bool {
-        sockets
-            .entry_word(index, entry::SEQUENCE)
-            .load(Ordering::Relaxed)
-            & 1
-            == 1
+    fn sees(sockets: &Sockets, program: u64, key: u64) -> bool {
+        sockets.state().views[&program]
+            .keys()
+            .any(|seen| seen == key)
     }
 
     #[test]
-    fn a_socket_is_odd_until_it_is_shown() {
-        let mut sockets = sockets(16, 64);
-        assert_eq!(find(&sockets, 7), Some(None));
-        sockets.insert(7);
-        let index = find(&sockets, 7).unwrap().unwrap();
-        assert!(is_odd(&sockets, index));
-        sockets.show(7, &tcp(), || true);
-        assert!(!is_odd(&sockets, index));
-        assert!(sockets.take_up(7));
-        assert!(!sockets.take_up(7));
-        assert!(is_odd(&sockets, index));
-        sockets.remove(7);
-        assert_eq!(find(&sockets, 7), Some(None));
+    fn a_program_sees_what_it_has_asked_for_and_what_comes_to_its_listeners() {
+        let sockets = Sockets::new(Limits::default());
+        let (server, _fds) = program(&sockets);
+        let (client, _fds) = program(&sockets);
+        assert!(sockets.show_to(server, 1));
+        assert!(!sockets.show_to(server, 1));
+        assert!(sockets.show_to(client, 2));
+        let ticket = sockets.issue(SocketId(3), Some(1)).unwrap();
+        let seen = |program| [1, 2, ticket.key()].map(|key| sees(&sockets, program, key));
+        assert_eq!(seen(server), [true, false, true]);
+        assert_eq!(seen(client), [false, true, false]);
+        assert!(sockets.show_to(client, ticket.key()));
+        sockets.remove(ticket.key());
+        sockets.remove(1);
+        assert_eq!(seen(server), [false; 3]);
+        assert_eq!(seen(client), [false, true, false]);
     }
 
     #[test]
-    fn addresses_error_and_options_lie_where_the_fast_path_looks() {
-        let mut sockets = sockets(16, 64);
-        let mut socket = tcp();
-        socket.local = Some(LOCAL);
-        socket.state = State::Connected {
-            peer: PEER,
-            announced: true,
-        };
-        socket.error = Some(Errno::ECONNRESET);
-        socket.options.set(name::SO_REUSEADDR, 1);
-        sockets.insert(9);
-        sockets.show(9, &socket, || true);
-        let index = find(&sockets, 9).unwrap().unwrap();
-        let word = |offset| sockets.entry_word(index, offset).load(Ordering::Relaxed);
-        assert_eq!(word(entry::LOCAL_BYTES), 16);
-        assert_eq!(word(entry::PEER_BYTES), 16);
-        let bytes = address::encode(&PEER);
-        assert_eq!(word(entry::PEER).to_ne_bytes(), bytes[..4]);
-        assert_eq!(word(entry::PEER + 4).to_ne_bytes(), bytes[4..8]);
-        assert_eq!(word(entry::ERROR), libc::ECONNRESET as u32);
-        let slot = SLOTS
-            .iter()
-            .position(|name| *name == name::SO_REUSEADDR)
-            .unwrap() as u64
-            + 1;
-        assert_eq!(word(entry::SLOTS + 4 * slot), 1);
-        socket.finished();
-        sockets.show(9, &socket, || true);
-        assert_eq!(
-            sockets
-                .entry_word(index, entry::PEER_BYTES)
-                .load(Ordering::Relaxed),
-            0
-        );
+    fn news_are_news_to_any() {
+        let sockets = Sockets::new(Limits::default());
+        let (first, _fds) = program(&sockets);
+        let (second, _fds) = program(&sockets);
+        assert!(!sockets.take_up(1));
+        sockets.show_to(first, 1);
+        assert!(!sockets.take_up(1));
+        sockets.show(1, &tcp(), true);
+        assert!(sockets.take_up(1));
+        assert!(!sockets.take_up(1));
+        sockets.show(1, &tcp(), true);
+        sockets.show_to(second, 1);
+        assert!(sockets.take_up(1));
     }
 
     #[test]
-    fn the_table_grows_and_what_was_in_it_stays() {
-        let mut sockets = sockets(16, 4096);
-        for key in 1..=1000 {
-            sockets.insert(key);
-            if key % 3 != 0 {
-                sockets.show(key, &tcp(), || true);
-            }
-            if key % 5 == 0 {
-                sockets.remove(key);
-            }
-        }
-        for key in 1..=1000 {
-            let found = find(&sockets, key).unwrap();
-            assert_eq!(found.is_some(), key % 5 != 0, "{key}");
-            if let Some(index) = found {
-                assert_eq!(is_odd(&sockets, index), key % 3 == 0, "{key}");
-            }
-        }
+    fn a_socket_is_seen_by_no_more_programs_than_can_be_told() {
+        let sockets = Sockets::new(Limits::default());
+        let programs: Vec<_> = (0..=MOST_VIEWS).map(|_| program(&sockets)).collect();
+        let seen = programs.iter().map(|(id, _)| sockets.show_to(*id, 1));
+        assert_eq!(seen.filter(|seen| *seen).count(), MOST_VIEWS);
     }
 
     #[test]
-    fn sockets_that_come_and_go_need_no_larger_table() {
-        let mut sockets = sockets(16, 16);
-        for key in 1..=1000 {
-            sockets.insert(key);
-            sockets.show(key, &tcp(), || true);
-            sockets.remove(key);
-        }
-        assert_eq!(find(&sockets, 1000), Some(None));
-    }
-
-    #[test]
-    fn a_table_that_is_full_is_asked_for_nothing() {
-        let mut sockets = sockets(16, 16);
-        for key in 1..=20 {
-            sockets.insert(key);
-        }
-        assert_eq!(find(&sockets, 1), None);
-        assert_eq!(find(&sockets, 20), None);
+    fn what_programs_said_outlives_them_and_their_views_do_not() {
+        let sockets = Sockets::new(Limits::default());
+        let (server, fds) = program(&sockets);
+        sockets.show_to(server, 1);
+        let ticket = sockets.issue(SocketId(3), Some(1)).unwrap();
+        assert_eq!(sockets.holders(ticket), []);
+        sockets.state().views[&server].note(ticket.key(), 7, 3);
+        assert_eq!(sockets.holders(ticket), [(7, 3)]);
+        drop(fds);
+        let others: Vec<_> = (0..FEW_VIEWS).map(|_| program(&sockets)).collect();
+        assert_eq!(sockets.state().views.len(), others.len());
+        assert_eq!(sockets.holders(ticket), [(7, 3)]);
+        assert!(!sockets.show_to(server, 1));
     }
 }

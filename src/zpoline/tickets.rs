@@ -1,23 +1,19 @@
 //! Tickets of connections that programs may accept by themselves. Who accepts one finds its ticket at the head of the
-//! data, marks the connection with it, and notes here who has it.
+//! data, marks the connection with it, and notes by its number who has it (view.rs).
 //!
-//! A ticket has a secret beside its number, which all wrapped programs can see: by the number alone, one could give
-//! itself out for another's connection.
+//! A ticket has a secret beside its number, which can be guessed: by the number alone, a program could give itself out
+//! for another's connection.
 #![forbid(unsafe_code)]
 
-use std::{
-    collections::{HashMap, VecDeque},
-    os::fd::RawFd,
-    sync::{Arc, atomic::Ordering},
-};
+use std::collections::{HashMap, VecDeque};
 
 use super::mark::{ACCEPTED, KIND_SHIFT, LEFT, SECRET_SHIFT};
-use crate::{emul::socket::SocketId, sys::shared_memory::SharedMemory};
+use crate::emul::socket::SocketId;
 
 /// Connections at a time.
 pub(super) const MOST: usize = 1 << SECRET_SHIFT;
 const NUMBER: u64 = MOST as u64 - 1;
-/// So many numbers are free before one is given again: each takes 8 bytes.
+/// So many numbers are free before one is given again: each takes 8 bytes of a server's list.
 const KEPT_FREE: usize = 1 << 16;
 
 /// A connection's ticket: a number and a secret.
@@ -45,11 +41,14 @@ impl Ticket {
     }
 }
 
-/// The tickets, and who has taken the connections, by the number: a thread in the lower half, which is not 0 then, its
-/// descriptor in the upper.
-#[derive(Debug)]
-pub(crate) struct Tickets {
-    holders: Arc<SharedMemory>,
+/// The number of the ticket by which the table knows a connection, if it is one that has a ticket.
+pub(super) fn number_of_key(key: u64) -> Option<usize> {
+    (key >> KIND_SHIFT == ACCEPTED).then_some((key & NUMBER) as usize)
+}
+
+/// The tickets.
+#[derive(Debug, Default)]
+pub(super) struct Tickets {
     issued: HashMap<u64, (Ticket, SocketId)>,
     /// Those that were taken back, the longest free first: a socket may outlive what is known of it, and is not to find
     /// another's names by a number that was given again at once.
@@ -57,26 +56,8 @@ pub(crate) struct Tickets {
 }
 
 impl Tickets {
-    /// None issued yet.
-    ///
-    /// # Errors
-    /// EMFILE, ENFILE, ENOMEM.
-    pub(crate) fn new() -> nix::Result<Self> {
-        let holders = SharedMemory::for_all(c"quicwrap-accepted", MOST * size_of::<u64>())?;
-        Ok(Self {
-            holders: Arc::new(holders),
-            issued: HashMap::new(),
-            free: VecDeque::new(),
-        })
-    }
-
-    /// The memory, to be mapped into programs.
-    pub(crate) fn holders(&self) -> Arc<SharedMemory> {
-        Arc::clone(&self.holders)
-    }
-
     /// A ticket for a connection. None if there are too many, or no random numbers.
-    pub(crate) fn issue(&mut self, connection: SocketId) -> Option<Ticket> {
+    pub(super) fn issue(&mut self, connection: SocketId) -> Option<Ticket> {
         let mut secret = [0; 8];
         aws_lc_rs::rand::fill(&mut secret).ok()?;
         let next = (self.issued.len() + self.free.len()) as u64;
@@ -87,13 +68,12 @@ impl Tickets {
         };
         let secret = u64::from_ne_bytes(secret) << SECRET_SHIFT;
         let ticket = Ticket(number | secret & LEFT);
-        self.holders.long_words()[number as usize].store(0, Ordering::Relaxed);
         self.issued.insert(number, (ticket, connection));
         Some(ticket)
     }
 
     /// The connection is no more.
-    pub(crate) fn take_back(&mut self, ticket: Ticket) {
+    pub(super) fn take_back(&mut self, ticket: Ticket) {
         if self.connection(ticket).is_some() {
             self.issued.remove(&ticket.number());
             self.free.push_back(ticket.number());
@@ -101,17 +81,9 @@ impl Tickets {
     }
 
     /// Whose ticket this is.
-    pub(crate) fn connection(&self, ticket: Ticket) -> Option<SocketId> {
+    pub(super) fn connection(&self, ticket: Ticket) -> Option<SocketId> {
         let (issued, connection) = self.issued.get(&ticket.number())?;
         (*issued == ticket).then_some(*connection)
-    }
-
-    /// The thread that has accepted the connection, as it calls itself, and its descriptor then. Any program may have
-    /// written that.
-    pub(crate) fn holder(&self, ticket: Ticket) -> Option<(i32, RawFd)> {
-        let word = self.holders.long_words()[ticket.number() as usize].load(Ordering::Acquire);
-        let (tid, fd) = (word as i32, (word >> 32) as RawFd);
-        (tid > 0 && fd >= 0).then_some((tid, fd))
     }
 }
 
@@ -121,7 +93,7 @@ mod tests {
 
     #[test]
     fn a_ticket_is_known_by_number_and_secret() {
-        let mut tickets = Tickets::new().unwrap();
+        let mut tickets = Tickets::default();
         let first = tickets.issue(SocketId(5)).unwrap();
         let second = tickets.issue(SocketId(6)).unwrap();
         assert_ne!(first.key(), second.key());
@@ -135,13 +107,9 @@ mod tests {
     }
 
     #[test]
-    fn a_number_is_given_again_and_its_holder_forgotten() {
-        let mut tickets = Tickets::new().unwrap();
+    fn a_number_is_given_again_after_many_others() {
+        let mut tickets = Tickets::default();
         let first = tickets.issue(SocketId(5)).unwrap();
-        assert_eq!(tickets.holder(first), None);
-        let word = &tickets.holders.long_words()[first.number() as usize];
-        word.store(3 << 32 | 7, Ordering::Relaxed);
-        assert_eq!(tickets.holder(first), Some((7, 3)));
         tickets.take_back(first);
         assert_eq!(tickets.connection(first), None);
         let mut others = 0;
@@ -155,6 +123,5 @@ mod tests {
         };
         assert_eq!(others, KEPT_FREE - 1);
         assert_ne!(again, first);
-        assert_eq!(tickets.holder(again), None);
     }
 }

@@ -24,6 +24,29 @@ for call in range(200):
     udp.setsockopt(socket.IPPROTO_IP, socket.IP_TTL, 7)
 print('all well')
 ";
+/// Looks for its own listener and another program's in the table that it has mapped.
+const SEEN: &str = "
+import socket, struct, subprocess, sys
+listener = socket.socket()
+listener.bind(('127.0.0.1', 0))
+listener.listen()
+for call in range(20):
+    own = listener.getsockname()[1]
+ports = [own] + [int(port) for port in sys.argv[2:]]
+table = b''
+for line in open('/proc/self/maps'):
+    if 'quicwrap-sockets' in line:
+        start = int(line.split('-')[0], 16)
+        with open('/proc/self/mem', 'rb') as memory:
+            memory.seek(start)
+            table += memory.read(1 << 17)
+print(*(struct.pack('=H', socket.AF_INET) + struct.pack('!H', port) in table for port in ports), flush=True)
+if len(ports) == 1:
+    subprocess.run([sys.executable, '-c', sys.argv[1], sys.argv[1], str(own)], check=True)
+    client = socket.create_connection(listener.getsockname())
+    accepted, _ = listener.accept()
+    assert accepted.getpeername() == client.getsockname()
+";
 /// Traps, at most, of calls that are answered in the program: some until a site is patched.
 const FEW: usize = 20;
 
@@ -81,6 +104,16 @@ fn what_is_executed_is_patched_anew() {
     assert_eq!(done.text().lines().last(), Some("all well"));
     let few = traps(&done.stderr);
     assert!(few < 2 * FEW, "{few} calls have trapped");
+}
+
+/// What it has executed has a table of its own.
+#[test]
+fn a_program_sees_no_others_sockets() {
+    wrapped_only!();
+    let sandbox = Sandbox::new();
+    let python = quicwrap(&sandbox, "zpoline", "warn").arg(tools::python());
+    let done = python.args(["-c", SEEN, SEEN]).run().success();
+    assert_eq!(done.text(), "True\nTrue False\n");
 }
 
 #[test]

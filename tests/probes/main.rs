@@ -21,10 +21,12 @@ const LIMIT: Duration = Duration::from_secs(60);
 
 /// Gives a network namespace a loopback with a link-local address, and 10.9.9.0/24, where nobody answers and
 /// nothing is refused: packets leave through lo, come back, are for no local address, and are dropped without
-/// a word.
+/// a word. The kernel adds an IPv6 address's route by and by.
 const SILENT_NET: &str = "ip link set lo up && ip addr add 10.9.9.1/32 dev lo \
     && ip addr add fe80::1/64 dev lo nodad \
-    && ip route add 10.9.9.0/24 dev lo src 10.9.9.1 && exec \"$@\"";
+    && ip route add 10.9.9.0/24 dev lo src 10.9.9.1 \
+    && until ip -6 route show table local | grep -q fe80::1; do sleep 0.01; done \
+    && exec \"$@\"";
 
 fn main() {
     let mut arguments = Arguments::from_args();
