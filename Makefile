@@ -45,8 +45,8 @@ man:
 # --no-fail-fast: one failing kind does not hide the others; the exit status tells all the same. The probes run again
 # with every connection left on TCP, which programs must not be able to tell either; with more threads than there may
 # be by default, on one QUIC connection to a peer, for the order of its connections (docs/limitations.md); and they, real
-# programs and the launcher's tests with calls answered in the program. What is counted at the end is the binary that was
-# tested: the features that tests add to dependencies change no figure by one per cent.
+# programs, random ones, load and the launcher's tests with calls answered in the program. What is counted at the end is
+# the binary that was tested: the features that tests add to dependencies change no figure by one per cent.
 test:
 	sh tests/install-packages.sh tests/packages.txt
 	sh tests/install-aioquic.sh
@@ -54,7 +54,7 @@ test:
 	QUICWRAP_TEST_OPTIONS='--tcp 0.0.0.0/0 --tcp ::/0' $(CARGO) test --release --locked --test probes
 	QUICWRAP_TEST_OPTIONS='--threads 3 --connections 1' $(CARGO) test --release --locked --test probes
 	QUICWRAP_TEST_OPTIONS='--mode zpoline' $(CARGO) test --release --locked --no-fail-fast --test probes \
-	    --test programs --test cli
+	    --test programs --test random --test load --test cli
 	CARGO="$(CARGO)" sh fuzz/run.sh 200000 30
 	python3 benches/count/run.py --quicwrap $(TARGET_DIR)/release/quicwrap
 

@@ -7,7 +7,7 @@
 
 use std::{
     net::SocketAddr,
-    os::fd::OwnedFd,
+    os::fd::{BorrowedFd, OwnedFd},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
@@ -197,8 +197,8 @@ pub(crate) trait Events: Send + Sync {
     /// The connection was reset or lost: show `error` to the program, then close our end.
     fn reset(&self, id: SocketId, end: OwnedFd, error: Errno);
 
-    /// Both directions have ended with FIN; the program may still hold its end.
-    fn finished(&self, id: SocketId);
+    /// Both directions have ended with FIN; the program may still hold its end. `end` is ours.
+    fn finished(&self, id: SocketId, end: BorrowedFd<'_>);
 
     /// The program has closed its end and nothing is left of the connection.
     fn closed(&self, id: SocketId);

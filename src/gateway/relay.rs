@@ -5,7 +5,7 @@
 use std::{
     collections::HashMap,
     net::SocketAddr,
-    os::fd::{AsRawFd, OwnedFd},
+    os::fd::{AsRawFd, BorrowedFd, OwnedFd},
     sync::{
         Arc, Mutex, MutexGuard, OnceLock, PoisonError,
         atomic::{AtomicU64, Ordering},
@@ -276,7 +276,7 @@ impl Events for Arc<Relay> {
         drop(end);
     }
 
-    fn finished(&self, id: SocketId) {
+    fn finished(&self, id: SocketId, _end: BorrowedFd<'_>) {
         self.forget(id);
     }
 

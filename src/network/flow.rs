@@ -3,7 +3,7 @@
 
 use std::{
     io::{self, IoSlice},
-    os::fd::{AsFd, AsRawFd, OwnedFd},
+    os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd},
     sync::{
         Arc,
         atomic::{AtomicBool, AtomicU64, Ordering},
@@ -177,6 +177,11 @@ impl Flow {
         !is(&self.delivered) || untold()
     }
 
+    /// Our end.
+    pub(crate) fn end(&self) -> BorrowedFd<'_> {
+        self.end.as_fd()
+    }
+
     /// Whether the program has closed its end, or both directions are shut down.
     pub(crate) fn is_hung_up(&self) -> bool {
         is_hung_up(self.end.as_fd())
@@ -296,7 +301,7 @@ impl Flow {
             Ok(end) => events.reset(self.id, end, errno),
             Err(error) => {
                 tracing::warn!(%error, "a reset is shown as an end of file; raise the limit of open files (ulimit -n)");
-                events.finished(self.id);
+                events.finished(self.id, self.end());
             }
         }
     }

@@ -3,7 +3,7 @@
 
 use std::{
     net::SocketAddr,
-    os::fd::{AsFd, OwnedFd},
+    os::fd::{AsFd, BorrowedFd, OwnedFd},
     sync::{Arc, atomic::Ordering},
 };
 
@@ -15,9 +15,10 @@ use super::{
     call::identity,
     calls::{accept_flags, accepted},
     pair,
+    peer::Peer,
     queue::Waiting,
     sockets::{End, Entry, Table},
-    tasks,
+    tasks::{self, Holder},
 };
 use crate::{
     emul::{
@@ -169,23 +170,20 @@ impl Events for Supervisor {
             entry.socket.reset(error);
             self.give_port_back(id, entry);
         }
-        let entry = table.look(id);
-        let may_hang_up = entry.is_some_and(|entry| entry.socket.hangs_up_while_open());
-        let is_unknown = entry.is_some_and(|entry| entry.program.is_none());
-        if !may_hang_up && is_hung_up(end.as_fd()) {
-            // Nobody is left to be shown it, and its descriptor may be another's by now.
-            table.set_end(id, End::Closed);
-            if is_unknown {
-                self.closed(&mut table, id);
+        if is_unknown(&table, id) {
+            match table.learn(id, end.as_fd()) {
+                Peer::Unaccepted => return self.lose(&mut table, id, end, error),
+                Peer::Closed => return self.abandon(&mut table, id),
+                Peer::Accepted(_) => {}
             }
-            return;
-        }
-        if is_unknown && self.find_taken(&mut table, id).is_err() {
-            // It waits for accept(2), or has just been taken: whoever takes it is to see the reset.
-            self.lose(&mut table, id, end, error);
-            return;
         }
         table.set_end(id, End::Closed);
+        let entry = table.look(id);
+        let may_hang_up = entry.is_some_and(|entry| entry.socket.hangs_up_while_open());
+        if !may_hang_up && is_hung_up(end.as_fd()) {
+            // Nobody is left to be shown it.
+            return;
+        }
         if error == Errno::EPIPE {
             pair::show_broken(end);
         } else {
@@ -193,7 +191,7 @@ impl Events for Supervisor {
         }
     }
 
-    fn finished(&self, id: SocketId) {
+    fn finished(&self, id: SocketId, end: BorrowedFd<'_>) {
         let mut table = self.table();
         if self.is_closed(&mut table, id) {
             return;
@@ -202,13 +200,10 @@ impl Events for Supervisor {
             entry.socket.finished();
             self.give_port_back(id, entry);
         }
-        let entry = table.look(id);
-        let is_unknown =
-            entry.is_some_and(|entry| entry.issued.is_some() && entry.program.is_none());
-        if is_unknown && self.find_taken(&mut table, id).is_err() {
+        let issued = table.look(id).is_some_and(|entry| entry.issued.is_some());
+        if issued && is_unknown(&table, id) && !matches!(table.learn(id, end), Peer::Accepted(_)) {
             // Nothing would ever tell that it is closed.
-            self.abandon(&mut table, id);
-            return;
+            return self.abandon(&mut table, id);
         }
         table.set_end(id, End::Closed);
     }
@@ -221,7 +216,7 @@ impl Events for Supervisor {
     fn holder(&self, id: SocketId) -> Option<i32> {
         let table = self.table();
         let known = table.look(id)?.holder;
-        let holder = known.or_else(|| Some(table.takers(id).next()?.1));
+        let holder = known.or_else(|| table.takers(id).next());
         Some(holder?.tid)
     }
 
@@ -290,17 +285,20 @@ impl Supervisor {
     }
 }
 
+/// Whether the program's end of a connection is not known: it is not accepted yet, or was without the supervisor.
+fn is_unknown(table: &Table, id: SocketId) -> bool {
+    table.look(id).is_some_and(|entry| entry.program.is_none())
+}
+
 /// A copy of the program's end of a pair: from who was last seen with it, or from whoever has it.
-fn program_end(tasks: &Tasks, table: &mut Table, id: SocketId) -> Option<OwnedFd> {
-    let entry = table.get(id)?;
+pub(super) fn program_end(tasks: &Tasks, table: &mut Table, id: SocketId) -> Option<OwnedFd> {
+    let entry = table.look(id)?;
     let program = entry.program?;
-    if let Some(copy) = entry
-        .holder
-        .and_then(|holder| holder.fetch(tasks, program.cookie))
-    {
-        return Some(copy);
-    }
-    let holder = tasks::find_holder(program.inode)?;
-    entry.holder = Some(holder);
-    holder.fetch(tasks, program.cookie)
+    let fetch = |holder: Holder| Some((holder, holder.fetch(tasks, program)?));
+    let mut told = entry.holder.into_iter().chain(table.takers(id));
+    let (holder, copy) = told
+        .find_map(fetch)
+        .or_else(|| fetch(tasks::find_holder(program.inode)?))?;
+    table.set_holder(id, holder);
+    Some(copy)
 }

@@ -1,36 +1,29 @@
-//! Connections that were reset while no end of the program's was at hand to show it: they wait for accept(2), or a program
-//! with the fast path has accepted them, and has said where (zpoline/tickets.rs), or handed them on since.
+//! Connections that were reset while they waited for accept(2): whoever accepts them is to see it. With the fast path a
+//! program may accept them by itself, which only the kernel knows of.
 #![forbid(unsafe_code)]
 
 use std::{
     collections::HashMap,
-    os::fd::{AsFd, OwnedFd},
+    os::fd::{AsFd, BorrowedFd, OwnedFd},
     time::{Duration, Instant},
 };
 
 use nix::errno::Errno;
 
 use super::{
-    Supervisor, pair,
+    Supervisor,
+    events::program_end,
+    pair,
+    peer::Peer,
     sockets::{End, ProgramEnd, Table},
-    tasks::{self, Holder},
 };
-use crate::{
-    emul::socket::SocketId,
-    sys::socket::is_hung_up,
-    zpoline::{mark::Mark, tickets::Ticket},
-};
+use crate::{emul::socket::SocketId, sys::socket::is_hung_up, zpoline::tickets::Ticket};
 
-/// When a program is looked for first, which may be about to say that it has accepted the connection; and the longest
-/// time between two looks.
+/// When it is looked first whether one was accepted, by a program that was about to; and the longest time between two
+/// looks.
 const FIRST_LOOK: Duration = Duration::from_millis(2);
 const LAST_LOOK: Duration = Duration::from_secs(1);
-/// For so long a connection is searched for that somebody says he has, and who does not; and if we may not look there.
-const PATIENCE: Duration = Duration::from_secs(10);
-const FORBIDDEN_PATIENCE: Duration = Duration::from_millis(100);
-/// How often one is searched for of which nobody has said so: another program may have wiped that out.
-const RARELY: Duration = Duration::from_secs(60);
-/// After a search of all processes there is none for so many times as long as it took.
+/// After a look there is none for so many times as long as it took.
 const REST: u32 = 10;
 
 /// A connection that is over.
@@ -38,29 +31,24 @@ const REST: u32 = 10;
 struct Loss {
     listener: SocketId,
     error: Errno,
-    /// Since when it is searched for.
-    sought: Option<Instant>,
 }
 
 /// Connections whose programs are yet to see that they are over.
 #[derive(Debug, Default)]
 pub(super) struct Losses {
     connections: HashMap<SocketId, Loss>,
-    /// When to look at what programs say, and how long to wait then.
+    /// When to look for them, and how long to wait then.
     next: Option<Instant>,
     interval: Duration,
-    /// When to search for those that nobody says he has; and not before when for others.
-    search: Option<Instant>,
-    rest: Option<Instant>,
 }
 
 impl Losses {
-    /// When the programs are to be looked for.
+    /// When they are to be looked for.
     pub(super) fn due(&self) -> Option<Instant> {
         self.next
     }
 
-    /// Whether one of them was accepted on this listener, or is to be.
+    /// Whether one of them is to be accepted on this listener.
     pub(super) fn are_of(&self, listener: SocketId) -> bool {
         let mut losses = self.connections.values();
         losses.any(|loss| loss.listener == listener)
@@ -73,15 +61,32 @@ impl Losses {
 }
 
 impl Table {
-    /// The program's end of a connection that was accepted without the supervisor: `fd` is a copy. None if it is not. To
-    /// be followed by [`Self::show_loss`].
+    /// The program's end of a connection that was accepted without the supervisor: `fd` is a copy. None if it is not.
     pub(super) fn meet(&mut self, ticket: Ticket, fd: &OwnedFd) -> Option<SocketId> {
         let connection = self.ticketed(ticket)?;
         if self.look(connection)?.program.is_some() {
             return None;
         }
         self.set_program_end(connection, ProgramEnd::of(fd)?);
+        self.show_loss(connection, || fd.try_clone().ok());
         Some(connection)
+    }
+
+    /// Asks what has become of a connection whose program's end is not known, and notes that. `ours` is the other end.
+    pub(super) fn learn(&mut self, connection: SocketId, ours: BorrowedFd<'_>) -> Peer {
+        let peer = match &self.peers {
+            Some(peers) => peers.of(ours),
+            // Without the fast path nobody accepts without us.
+            None => Ok(Peer::Unaccepted),
+        };
+        let peer = peer.unwrap_or_else(|error| {
+            tracing::debug!(?connection, %error, "the kernel does not say who has it");
+            Peer::Unaccepted
+        });
+        if let Peer::Accepted(program) = peer {
+            self.set_program_end(connection, program);
+        }
+        peer
     }
 
     /// Shows the program's end of a connection, of which `program` gives a copy, that it was reset, if it was.
@@ -117,78 +122,37 @@ impl Table {
 }
 
 impl Supervisor {
-    /// Takes up a connection that was accepted without us, if it is where its program has said.
-    ///
-    /// # Errors
-    /// ENOENT: no program has said anything. ESRCH, EBADF, ENOTSOCK: it is not there. EPERM: we may not look.
-    pub(super) fn find_taken(&self, table: &mut Table, connection: SocketId) -> Result<(), Errno> {
-        let mut found = Err(Errno::ENOENT);
-        for (ticket, holder) in table.takers(connection) {
-            found = self.meet_at(table, connection, ticket, holder);
-            if found.is_ok() {
-                break;
-            }
-        }
-        found
-    }
-
-    fn meet_at(
-        &self,
-        table: &mut Table,
-        connection: SocketId,
-        ticket: Ticket,
-        holder: Holder,
-    ) -> Result<(), Errno> {
-        let fd = self.tasks.get_fd(holder.tid, holder.fd)?;
-        if Mark::of(fd.as_fd()) != Mark::Accepted(ticket) {
-            return Err(Errno::ENOTSOCK);
-        }
-        table.meet(ticket, &fd).ok_or(Errno::ENOTSOCK)?;
-        table.set_holder(connection, holder);
-        table.show_loss(connection, || Some(fd));
-        Ok(())
-    }
-
-    /// Keeps our `end` of a connection that is over until whoever accepts it, or has accepted it, can see that.
+    /// Keeps our `end` of a connection that is over until whoever accepts it can see that.
     pub(super) fn lose(&self, table: &mut Table, connection: SocketId, end: OwnedFd, error: Errno) {
         let issued = table.look(connection).and_then(|entry| entry.issued);
         let Some(issued) = issued else {
             table.set_end(connection, End::Ours(end));
             return;
         };
-        if is_hung_up(end.as_fd()) {
-            self.abandon(table, connection);
-            return;
-        }
-        // The program may close it before it is found.
+        // It may be closed unaccepted, or by its program before it is looked for.
         if let Err(error) = self.watch(connection, end.as_fd()) {
             tracing::debug!(%error, "a connection that is over is not watched");
         }
         table.set_end(connection, End::Ours(end));
-        let now = Instant::now();
-        let loss = Loss {
-            listener: issued.listener,
-            error,
-            sought: None,
-        };
+        let listener = issued.listener;
         let lost = &mut table.lost;
-        lost.connections.insert(connection, loss);
+        lost.connections
+            .insert(connection, Loss { listener, error });
         lost.interval = FIRST_LOOK;
-        let next = now + FIRST_LOOK;
+        let next = Instant::now() + FIRST_LOOK;
         lost.next = Some(lost.next.map_or(next, |sooner| sooner.min(next)));
-        lost.search.get_or_insert(now + RARELY);
         // From now on who accepts there comes to us.
-        table.get(issued.listener);
+        table.get(listener);
         self.wake();
     }
 
-    /// Forgets a connection that no program has, or of which nobody can find out who has it: that one sees its end.
+    /// Forgets a connection that no program has.
     pub(super) fn abandon(&self, table: &mut Table, connection: SocketId) {
         table.set_end(connection, End::Closed);
         self.closed(table, connection);
     }
 
-    /// Looks for the programs of connections that are over, when it is time to.
+    /// Looks which connections that are over were accepted meanwhile, when it is time to.
     pub(super) fn look_for_lost(&self) {
         let now = Instant::now();
         let mut table = self.table();
@@ -196,99 +160,27 @@ impl Supervisor {
             return;
         }
         let connections: Vec<SocketId> = table.lost.connections.keys().copied().collect();
-        let mut sought = false;
         for connection in connections {
-            sought |= self.look_for(&mut table, connection, now);
+            self.look_for(&mut table, connection);
         }
         let lost = &mut table.lost;
-        let may_search = lost.rest.is_none_or(|rest| rest <= now);
-        if may_search && (sought || lost.search.is_some_and(|search| search <= now)) {
-            drop(table);
-            self.search();
-            table = self.table();
-            table.lost.search = Some(now + RARELY);
-            table.lost.rest = Some(Instant::now() + now.elapsed() * REST);
-        }
-        let lost = &mut table.lost;
-        lost.next = Some(Instant::now() + lost.interval);
+        let rest = lost.interval.max(now.elapsed() * REST);
+        lost.next = (!lost.connections.is_empty()).then(|| Instant::now() + rest);
         lost.interval = (2 * lost.interval).min(LAST_LOOK);
-        if lost.connections.is_empty() {
-            (lost.next, lost.search) = (None, None);
-        }
     }
 
-    /// Looks for a connection that is over where its program has said it is. Returns whether it is to be searched for.
-    fn look_for(&self, table: &mut Table, connection: SocketId, now: Instant) -> bool {
-        let end = table.look(connection).map(|entry| &entry.end);
-        if matches!(end, Some(End::Ours(end)) if is_hung_up(end.as_fd())) {
-            // The program has closed it, which is about to be told. Its descriptor may be another's by now.
-            return false;
-        }
-        let error = match self.find_taken(table, connection) {
-            // Nobody has it, as far as is known; or we have no descriptor left to look with.
-            Ok(()) | Err(Errno::ENOENT | Errno::EMFILE | Errno::ENFILE | Errno::ENOMEM) => {
-                return false;
-            }
-            Err(error) => error,
+    fn look_for(&self, table: &mut Table, connection: SocketId) {
+        let end = match table.look(connection).map(|entry| &entry.end) {
+            Some(End::Ours(end)) if !is_hung_up(end.as_fd()) => end.try_clone(),
+            // About to be told.
+            _ => return,
         };
-        let Some(loss) = table.lost.connections.get_mut(&connection) else {
-            return false;
-        };
-        let sought = now.duration_since(*loss.sought.get_or_insert(now));
-        let listener = loss.listener;
-        let forbidden = error == Errno::EPERM;
-        let patience = if forbidden {
-            FORBIDDEN_PATIENCE
-        } else {
-            PATIENCE
-        };
-        if sought < patience {
-            return true;
-        }
-        tracing::info!(?connection, %error, "a reset is shown as an end: its program is not found");
-        self.abandon(table, connection);
-        if !forbidden && let Some(listener) = table.get(listener) {
-            listener.hands_on = true;
-        }
-        false
-    }
-
-    /// Looks at all AF_UNIX sockets of all processes.
-    fn search(&self) {
-        let ours = tasks::unix_sockets().unwrap_or_default();
-        for (holder, _) in tasks::sockets().filter(|(_, inode)| ours.contains(inode)) {
-            let Ok(fd) = self.tasks.get_fd(holder.tid, holder.fd) else {
-                continue;
-            };
-            let Mark::Accepted(ticket) = Mark::of(fd.as_fd()) else {
-                continue;
-            };
-            let mut table = self.table();
-            let Some(connection) = table.ticketed(ticket) else {
-                continue;
-            };
-            let mut noted = table.takers(connection);
-            if table.meet(ticket, &fd).is_none() {
-                continue;
-            }
-            table.set_holder(connection, holder);
-            let issued = table.look(connection).and_then(|entry| entry.issued);
-            if noted.any(|(_, noted)| self.is_handed_on(ticket, noted))
-                && let Some(listener) = issued.and_then(|issued| table.get(issued.listener))
-            {
-                // Its program hands connections on.
-                listener.hands_on = true;
-            }
-            table.show_loss(connection, || Some(fd));
-        }
-    }
-
-    /// Whether a connection is no more where its program has said, although that thread is still there.
-    fn is_handed_on(&self, ticket: Ticket, noted: Holder) -> bool {
-        let there = self.tasks.get_fd(noted.tid, noted.fd);
-        match there.map(|fd| Mark::of(fd.as_fd())) {
-            Ok(mark) => mark != Mark::Accepted(ticket),
-            Err(error) => error == Errno::EBADF,
+        if let Ok(end) = end
+            && let Peer::Accepted(_) = table.learn(connection, end.as_fd())
+        {
+            drop(end);
+            let program = program_end(&self.tasks, table, connection);
+            table.show_loss(connection, || program);
         }
     }
 }

@@ -18,6 +18,7 @@ mod meeting;
 mod notify;
 mod pair;
 mod park;
+mod peer;
 mod queue;
 mod reply;
 mod sockets;

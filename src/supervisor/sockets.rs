@@ -19,6 +19,7 @@ use super::{
     lost::Losses,
     meeting::Meeting,
     park::Parked,
+    peer::Peers,
     queue::{Queue, Waiting},
     tasks::Holder,
 };
@@ -111,9 +112,6 @@ pub(super) struct Entry {
     pub(super) unaccepted: bool,
     /// With `--mode zpoline`, of an accepted connection.
     pub(super) issued: Option<Issued>,
-    /// A listener whose connections are handed on to other processes by those that accept them: it is not done without the
-    /// supervisor, which would have to look for them.
-    pub(super) hands_on: bool,
 }
 
 impl Entry {
@@ -131,7 +129,6 @@ impl Entry {
             closed: false,
             unaccepted: program.is_none(),
             issued: None,
-            hands_on: false,
         }
     }
 
@@ -175,13 +172,23 @@ pub(super) struct Table {
     taken_up: Vec<SocketId>,
     /// Connections that are over, whose programs are yet to see it.
     pub(super) lost: Losses,
+    /// What tells who has accepted a connection without the supervisor.
+    pub(super) peers: Option<Peers>,
 }
 
 impl Table {
     /// A table whose sockets programs see in `shared`.
     pub(super) fn sharing(shared: Option<SharedSockets>) -> Self {
+        let peers = shared.as_ref().and_then(|_| {
+            let peers = Peers::new();
+            let peers = peers.inspect_err(|error| {
+                tracing::info!(%error, "the kernel does not tell of Unix sockets (CONFIG_UNIX_DIAG): accept(2) is made by the supervisor");
+            });
+            peers.ok()
+        });
         Self {
             shared,
+            peers,
             ..Self::default()
         }
     }
@@ -218,8 +225,8 @@ impl Table {
             if let Some(entry) = self.sockets.get(&id)
                 && let Some(key) = entry.key()
             {
-                let unlike = entry.rarely_set || entry.hands_on;
-                let accepts = !unlike && !entry.queue.has_returned() && !self.lost.are_of(id);
+                let asks = entry.rarely_set || entry.queue.has_returned() || self.lost.are_of(id);
+                let accepts = !asks && self.peers.is_some();
                 shared.show(key, &entry.socket, accepts);
             }
         }
@@ -285,18 +292,13 @@ impl Table {
         self.shared.as_ref()?.connection(ticket)
     }
 
-    /// Who has accepted a connection without the supervisor, as programs say: it is to be checked by the ticket.
-    pub(super) fn takers(&self, id: SocketId) -> impl Iterator<Item = (Ticket, Holder)> + use<> {
-        let entry = self
-            .sockets
-            .get(&id)
-            .filter(|entry| entry.program.is_none());
-        let issued = entry.and_then(|entry| entry.issued);
-        let said = issued.zip(self.shared.as_ref()).map(|(issued, shared)| {
-            let holders = shared.holders(issued.ticket).into_iter();
-            holders.map(move |(tid, fd)| (issued.ticket, Holder { tid, fd }))
-        });
-        said.into_iter().flatten()
+    /// Who has accepted a connection without the supervisor, as programs say: it may be anything.
+    pub(super) fn takers(&self, id: SocketId) -> impl Iterator<Item = Holder> + use<> {
+        let issued = self.sockets.get(&id).and_then(|entry| entry.issued);
+        let said = issued.zip(self.shared.as_ref());
+        let said = said.map(|(issued, shared)| shared.holders(issued.ticket));
+        let said = said.into_iter().flatten();
+        said.map(|(tid, fd)| Holder { tid, fd })
     }
 
     /// Notes who has the program's end. Programs are not shown it.

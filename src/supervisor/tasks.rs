@@ -8,8 +8,10 @@ use std::{
     path::Path,
 };
 
-use super::call::{Tasks, identity};
-use crate::emul::socket::SocketId;
+use super::{
+    call::{Tasks, identity},
+    sockets::ProgramEnd,
+};
 
 /// A descriptor in some task.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -21,10 +23,15 @@ pub(crate) struct Holder {
 }
 
 impl Holder {
-    /// A copy of the descriptor, if it is still the socket `id`.
-    pub(crate) fn fetch(self, tasks: &Tasks, id: SocketId) -> Option<OwnedFd> {
-        let copy = tasks.get_fd(self.tid, self.fd).ok()?;
-        (identity(&copy) == Some(id)).then_some(copy)
+    /// A copy of the descriptor, if it is still this socket. One of another is not made: that would be kept open.
+    pub(super) fn fetch(self, tasks: &Tasks, socket: ProgramEnd) -> Option<OwnedFd> {
+        let Self { tid, fd } = self;
+        let link = fs::read_link(format!("/proc/{tid}/fd/{fd}")).ok()?;
+        if socket_inode(link.to_str()?)? != socket.inode {
+            return None;
+        }
+        let copy = tasks.get_fd(tid, fd).ok()?;
+        (identity(&copy) == Some(socket.cookie)).then_some(copy)
     }
 }
 
@@ -107,7 +114,7 @@ fn socket_inode(link: &str) -> Option<u64> {
 
 /// The inodes of all AF_UNIX sockets in this network namespace, which every emulated one was made in
 /// (proc_pid_net(5)).
-pub(crate) fn unix_sockets() -> Option<HashSet<u64>> {
+fn unix_sockets() -> Option<HashSet<u64>> {
     let list = fs::read_to_string("/proc/self/net/unix").ok()?;
     let inode = |line: &str| line.split_whitespace().nth(6)?.parse().ok();
     Some(list.lines().skip(1).filter_map(inode).collect())
@@ -145,10 +152,7 @@ fn numbers(folder: &Path) -> impl Iterator<Item = i32> + use<> {
 
 #[cfg(test)]
 mod tests {
-    use std::os::{
-        fd::{AsFd, AsRawFd},
-        unix::net::UnixStream,
-    };
+    use std::os::{fd::AsRawFd, unix::net::UnixStream};
 
     use super::*;
 
@@ -167,13 +171,12 @@ mod tests {
             tid,
             fd: ours.as_raw_fd(),
         };
-        let id = identity(ours.as_fd()).unwrap();
-        assert!(holder.fetch(&Tasks::default(), id).is_some());
-        assert!(
-            holder
-                .fetch(&Tasks::default(), identity(other.as_fd()).unwrap())
-                .is_none()
-        );
+        let fetch = |end: &UnixStream| {
+            let end = ProgramEnd::of(&OwnedFd::from(end.try_clone().unwrap())).unwrap();
+            holder.fetch(&Tasks::default(), end)
+        };
+        assert!(fetch(&ours).is_some());
+        assert!(fetch(&other).is_none());
     }
 
     #[test]

@@ -23,13 +23,9 @@ const MOST_VIEWS: usize = 64;
 /// each program stays the same.
 const FEW_VIEWS: usize = 16;
 
-/// Where a socket is seen.
+/// The views that a socket is seen in.
 #[derive(Debug, Default)]
-struct Seen {
-    by: Vec<u64>,
-    /// Who has accepted it, as a program said that is gone: it may have executed another.
-    departed: Option<(i32, RawFd)>,
-}
+struct Seen(Vec<u64>);
 
 #[derive(Debug)]
 struct State {
@@ -87,7 +83,7 @@ impl Sockets {
         let key = ticket.key();
         let listener = listener.and_then(|listener| state.sockets.get(&listener));
         let mut seen = Seen::default();
-        for id in listener.iter().flat_map(|listener| &listener.by) {
+        for id in listener.iter().flat_map(|listener| &listener.0) {
             if let Some(view) = state.views.get_mut(id) {
                 seen.see(view, key);
             }
@@ -112,15 +108,14 @@ impl Sockets {
         let Some(seen) = state.sockets.get(&ticket.key()) else {
             return Vec::new();
         };
-        let views = seen.by.iter().filter_map(|id| state.views.get(id));
-        let noted = views.filter_map(|view| view.holder(ticket.key()));
-        noted.chain(seen.departed).collect()
+        let views = seen.0.iter().filter_map(|id| state.views.get(id));
+        views.filter_map(|view| view.holder(ticket.key())).collect()
     }
 
     /// Removes a socket: programs ask for what they still have of it.
     pub(crate) fn remove(&self, key: u64) {
         let state = &mut *self.state();
-        for id in state.sockets.remove(&key).unwrap_or_default().by {
+        for id in state.sockets.remove(&key).unwrap_or_default().0 {
             if let Some(view) = state.views.get_mut(&id) {
                 view.remove(key);
             }
@@ -152,11 +147,11 @@ impl Sockets {
 
 impl Seen {
     fn see(&mut self, view: &mut View, key: u64) -> bool {
-        let is_new = self.by.len() < MOST_VIEWS && view.insert(key);
+        let is_new = self.0.len() < MOST_VIEWS && view.insert(key);
         if is_new {
             // It cannot have accepted what it could not see: that is of one that had the number before.
             view.clear_holder(key);
-            self.by.push(view.id);
+            self.0.push(view.id);
         }
         is_new
     }
@@ -165,7 +160,7 @@ impl Seen {
 impl State {
     fn each_view(&mut self, key: u64, mut act: impl FnMut(&mut View, &mut Values)) {
         let seen = self.sockets.get(&key);
-        for id in seen.iter().flat_map(|seen| &seen.by) {
+        for id in seen.iter().flat_map(|seen| &seen.0) {
             if let Some(view) = self.views.get_mut(id) {
                 act(view, &mut self.values);
             }
@@ -179,9 +174,8 @@ impl State {
             let is_used = view.is_used();
             if !is_used {
                 for key in view.keys() {
-                    if let Some(seen) = sockets.get_mut(&key) {
-                        seen.by.retain(|by| by != id);
-                        seen.departed = seen.departed.or_else(|| view.holder(key));
+                    if let Some(Seen(by)) = sockets.get_mut(&key) {
+                        by.retain(|by| by != id);
                     }
                 }
             }
@@ -254,7 +248,7 @@ mod tests {
     }
 
     #[test]
-    fn what_programs_said_outlives_them_and_their_views_do_not() {
+    fn what_a_program_says_is_known_as_long_as_it_is_there() {
         let sockets = Sockets::new(Limits::default());
         let (server, fds) = program(&sockets);
         sockets.show_to(server, 1);
@@ -265,7 +259,7 @@ mod tests {
         drop(fds);
         let others: Vec<_> = (0..FEW_VIEWS).map(|_| program(&sockets)).collect();
         assert_eq!(sockets.state().views.len(), others.len());
-        assert_eq!(sockets.holders(ticket), [(7, 3)]);
+        assert_eq!(sockets.holders(ticket), []);
         assert!(!sockets.show_to(server, 1));
     }
 }
