@@ -12,37 +12,48 @@ const SOME: usize = 4_000;
 /// As many can wait for accept(2) in any listener's queue, natively and wrapped.
 const UNACCEPTED: usize = 900;
 
-/// Rounds of ten thousand connections, of thousands, and of hundreds.
-const LARGE_ROUNDS: usize = 3;
-const ROUNDS: usize = 4;
-const SMALL_ROUNDS: usize = 8;
+/// More rounds than the memory of any supervisor takes to settle.
+const MOST_ROUNDS: usize = 16;
 
-/// Growth of a supervisor's memory that is no leak, KiB: a table of 10,000 sockets may grow once, by 5 MiB.
-const MARGIN: u64 = 8 << 10;
+/// Growth of a supervisor's memory in two rounds that is no leak, KiB: of 1,800 connections, the fewest of a round, one
+/// of 300 bytes for each would show.
+const MARGIN: u64 = 1 << 10;
 
-/// What both sides use after each of several equal rounds. The first one fills tables and pools that stay, so it says
-/// nothing about a leak; that later ones need no more does.
+/// What both sides use after each of several equal rounds. The first ones fill tables and pools that stay, in each
+/// thread that takes part, so they say nothing about a leak; that there come rounds that need no more does.
 #[derive(Default)]
 struct Rounds(Vec<[Usage; 2]>);
 
 impl Rounds {
-    fn note(&mut self, what: &str, usage: [Usage; 2]) {
-        print(what, usage);
-        self.0.push(usage);
+    /// Repeats a round until two of them in a row have needed no more memory than those before.
+    fn until_settled(what: &str, mut round: impl FnMut() -> [Usage; 2]) {
+        let mut rounds = Self::default();
+        while !rounds.are_settled() {
+            assert!(
+                rounds.0.len() < MOST_ROUNDS,
+                "memory grows with each round: {:?} and {:?} KiB",
+                rounds.memory(0),
+                rounds.memory(1)
+            );
+            let usage = round();
+            print(what, usage);
+            rounds.0.push(usage);
+        }
     }
 
-    /// The memory after the last round against that after the first half of them.
-    fn assert_flat(&self) {
-        for side in 0..2 {
-            let memory: Vec<_> = self.0.iter().map(|both| both[side].memory).collect();
-            let (early, late) = memory.split_at(memory.len() / 2);
-            let (early, last) = (early.iter().max(), late.last());
-            let (early, last) = (*early.expect("rounds"), *last.expect("rounds"));
-            assert!(
-                last <= early + MARGIN,
-                "memory of side {side} grows with each round: {memory:?} KiB"
-            );
-        }
+    fn memory(&self, side: usize) -> Vec<u64> {
+        self.0.iter().map(|both| both[side].memory).collect()
+    }
+
+    fn are_settled(&self) -> bool {
+        (0..2).all(|side| {
+            let memory = self.memory(side);
+            let Some((early, last)) = memory.split_last_chunk::<2>() else {
+                return false;
+            };
+            let most = early.iter().max();
+            most.is_some_and(|most| last.iter().all(|now| *now <= most + MARGIN))
+        })
     }
 }
 
@@ -87,35 +98,30 @@ fn round(pair: &mut Pair, count: usize, close: &str) -> Stats {
 #[test]
 fn closed_in_order() {
     let mut pair = Pair::start();
-    let mut rounds = Rounds::default();
     print("before", pair.usage());
-    for _ in 0..LARGE_ROUNDS {
+    Rounds::until_settled("closed", || {
         let seen = round(&mut pair, CONNECTIONS, "close");
         assert_eq!((seen.ended, seen.reset), (CONNECTIONS, 0));
-        rounds.note("closed", pair.wait_rest());
-    }
-    rounds.assert_flat();
+        pair.wait_rest()
+    });
     pair.finish();
 }
 
 #[test]
 fn half_of_them_reset() {
     let mut pair = Pair::start();
-    let mut rounds = Rounds::default();
-    for _ in 0..ROUNDS {
+    Rounds::until_settled("half reset", || {
         let seen = round(&mut pair, SOME, "close mixed");
         assert_eq!((seen.ended, seen.reset), (SOME / 2, SOME / 2));
-        rounds.note("half reset", pair.wait_rest());
-    }
-    rounds.assert_flat();
+        pair.wait_rest()
+    });
     pair.finish();
 }
 
 #[test]
 fn closed_before_accept() {
     let mut pair = Pair::start();
-    let mut rounds = Rounds::default();
-    for _ in 0..SMALL_ROUNDS {
+    Rounds::until_settled("closed before accept", || {
         for close in ["close", "close mixed"] {
             pair.server.ask("pause");
             let before = pair.stats();
@@ -133,26 +139,23 @@ fn closed_before_accept() {
             let arrived = |now: &Stats| now.open == 0 && now.answered - before.answered >= orderly;
             pair.wait_stats("requests sent before accept", arrived);
         }
-        rounds.note("closed before accept", pair.wait_rest());
-    }
-    rounds.assert_flat();
+        pair.wait_rest()
+    });
     pair.finish();
 }
 
 #[test]
 fn listener_closed_with_a_full_queue() {
     let mut pair = Pair::start();
-    let mut rounds = Rounds::default();
     pair.server.ask("pause");
-    for _ in 0..SMALL_ROUNDS {
+    Rounds::until_settled("listener closed", || {
         assert_eq!(pair.client.count(&format!("open {UNACCEPTED}")), UNACCEPTED);
         assert_eq!(pair.client.count("send 1000"), UNACCEPTED);
         pair.server.ask("renew");
         assert_eq!(pair.client.count("gone"), UNACCEPTED);
         assert_eq!(pair.client.count("close"), UNACCEPTED);
-        rounds.note("listener closed", pair.wait_rest());
-    }
-    rounds.assert_flat();
+        pair.wait_rest()
+    });
     pair.server.ask("resume");
     pair.client.count("short 1 1000");
     pair.finish();
@@ -161,8 +164,7 @@ fn listener_closed_with_a_full_queue() {
 #[test]
 fn client_killed() {
     let mut pair = Pair::start();
-    let mut rounds = Rounds::default();
-    for _ in 0..ROUNDS {
+    Rounds::until_settled("client killed", || {
         assert_eq!(pair.client.count(&format!("open {SOME}")), SOME);
         assert_eq!(pair.client.count("exchange 1000"), SOME);
         // In the middle of the next exchange.
@@ -172,9 +174,8 @@ fn client_killed() {
         pair.replace_client();
         let after = pair.wait_empty();
         assert_eq!(after.opened, after.ended + after.reset);
-        rounds.note("client killed", pair.wait_rest());
-    }
-    rounds.assert_flat();
+        pair.wait_rest()
+    });
     // The new client works.
     pair.client.count("short 1 1000");
     pair.finish();
