@@ -29,6 +29,11 @@ use crate::sys::fd::replace;
 /// Largest UDP payload over IPv4 (RFC 768, RFC 791): 65,535 less 20 and 8 bytes of headers. A send
 /// with segmentation offload beyond this fails with EMSGSIZE, and its datagrams vanish.
 const MAX_PAYLOAD: usize = 65_507;
+/// Largest datagram that peers may send. quinn makes its receive buffers of this size times the segments of
+/// [`UdpSocket::max_receive_segments`], one behind the other: 64 KiB, all that the kernel joins. All of them begin a page
+/// of memory then, and what is allocated for their content does: AMD's Zen 3 and 4 copy twenty times more slowly to 1 to 31
+/// bytes behind the place in a page where the source lies (`rep movsb`, which the C library uses; its bug 30994).
+pub(crate) const MAX_UDP_PAYLOAD: u16 = 1 << 15;
 /// Kernel buffers that are asked for, in bytes. The default of 212,992 holds less than a hundred
 /// packets; the kernel grants no more than net.core.rmem_max and wmem_max.
 const KERNEL_BUFFER: usize = 8 << 20;
@@ -179,10 +184,10 @@ impl AsyncUdpSocket for UdpSocket {
         self.state.max_gso_segments().min(full.max(1))
     }
 
-    /// 1 although the kernel joins datagrams: quinn multiplies this by the largest payload to size
-    /// each receive buffer, and 64 KiB is all that a joined datagram can have.
+    /// Two although the kernel joins more: quinn multiplies this by [`MAX_UDP_PAYLOAD`] to size each receive buffer, and 64
+    /// KiB is all that joined datagrams can have.
     fn max_receive_segments(&self) -> usize {
-        1
+        2
     }
 }
 
