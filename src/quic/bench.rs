@@ -19,7 +19,7 @@ pub fn endpoint(socket: StdUdpSocket, server: Option<ServerConfig>) -> io::Resul
     Endpoint::new_with_abstract_socket(
         super::endpoint_config(EndpointConfig::default()),
         server,
-        Arc::new(UdpSocket::new(socket)?),
+        UdpSocket::new(socket)?,
         Arc::new(TokioRuntime),
     )
 }

@@ -9,6 +9,7 @@ pub(crate) mod code;
 pub(crate) mod config;
 #[cfg(fuzzing)]
 pub(crate) mod fuzz;
+mod joined;
 pub(crate) mod link;
 pub(crate) mod pool;
 pub(crate) mod preface;

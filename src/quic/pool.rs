@@ -363,7 +363,7 @@ fn new_endpoint(socket: StdUdpSocket) -> io::Result<Endpoint> {
     Endpoint::new_with_abstract_socket(
         super::endpoint_config(EndpointConfig::default()),
         None,
-        Arc::new(UdpSocket::new(socket)?),
+        UdpSocket::new(socket)?,
         Arc::new(TokioRuntime),
     )
 }

@@ -420,7 +420,7 @@ impl Entrance {
         // what they are, and resets them (RFC 9000 section 10.3).
         let mut endpoint_config = EndpointConfig::new(trust.reset_key()?);
         endpoint_config.cid_generator(move || Box::new(SteeredIds::new(key, number, count)));
-        let socket = Arc::new(udp::UdpSocket::new(socket)?);
+        let socket = udp::UdpSocket::new(socket)?;
         let weak = Arc::downgrade(&socket);
         let endpoint = Endpoint::new_with_abstract_socket(
             super::endpoint_config(endpoint_config),

@@ -4,13 +4,13 @@
 
 use std::{
     fmt,
-    future::Future,
+    future::{Future, poll_fn},
     io::{self, IoSliceMut},
     net::SocketAddr,
     os::fd::AsFd,
     pin::Pin,
     sync::{
-        Arc,
+        Arc, Mutex, MutexGuard, PoisonError, Weak,
         atomic::{AtomicUsize, Ordering},
     },
     task::{Context, Poll, ready},
@@ -21,9 +21,12 @@ use quinn::{
     udp::{RecvMeta, Transmit, UdpSocketState},
 };
 use socket2::{Domain, SockRef, Type};
-use tokio::io::Interest;
+use tokio::{io::Interest, sync::Notify};
 
-use super::budget::{Budget, Validation};
+use super::{
+    budget::{Budget, Validation},
+    joined::{self, Joined},
+};
 use crate::sys::fd::replace;
 
 /// Largest UDP payload over IPv4 (RFC 768, RFC 791): 65,535 less 20 and 8 bytes of headers. A send
@@ -50,6 +53,9 @@ pub(crate) struct UdpSocket {
     /// Size of the datagrams in the last batch that was sent, in bytes.
     segment: AtomicUsize,
     budget: Arc<Budget>,
+    joined: Mutex<Joined>,
+    /// Datagrams wait, or the socket is no more.
+    waits: Arc<Notify>,
 }
 
 impl UdpSocket {
@@ -57,18 +63,23 @@ impl UdpSocket {
     ///
     /// # Errors
     /// Of setsockopt(2) for what quinn-udp needs.
-    pub(crate) fn new(socket: std::net::UdpSocket) -> io::Result<Self> {
+    pub(crate) fn new(socket: std::net::UdpSocket) -> io::Result<Arc<Self>> {
         let reference = SockRef::from(&socket);
         // Without privilege these are capped silently; `quicwrap doctor` tells the limits.
         reference.set_recv_buffer_size(KERNEL_BUFFER)?;
         reference.set_send_buffer_size(KERNEL_BUFFER)?;
         let state = UdpSocketState::new((&socket).into())?;
-        Ok(Self {
+        let socket = Arc::new(Self {
             io: tokio::net::UdpSocket::from_std(socket)?,
             state,
             segment: AtomicUsize::new(1),
             budget: Arc::default(),
-        })
+            joined: Mutex::default(),
+            waits: Arc::default(),
+        });
+        let waits = Arc::clone(&socket.waits);
+        tokio::spawn(send_what_waits(Arc::downgrade(&socket), waits));
+        Ok(socket)
     }
 
     /// Limits what is sent to an address until the returned value is dropped.
@@ -79,6 +90,7 @@ impl UdpSocket {
     /// Gives the port up at once, although the endpoint holds its socket until its connections have
     /// drained (RFC 9000 section 10.2): a socket without a port takes its place.
     pub(crate) fn free_port(&self) {
+        let _: io::Result<()> = self.send_joined(&mut self.joined());
         let freed = self.local_addr().and_then(|address| {
             let unbound = socket2::Socket::new(Domain::for_address(address), Type::DGRAM, None)?;
             unbound.set_nonblocking(true)?;
@@ -94,6 +106,80 @@ impl UdpSocket {
             self.state.send((&self.io).into(), transmit)
         })
     }
+
+    /// Sends what has waited.
+    ///
+    /// # Errors
+    /// WouldBlock: it waits on.
+    fn send_joined(&self, joined: &mut Joined) -> io::Result<()> {
+        if let Some(transmit) = joined.transmit() {
+            match self.send(&transmit) {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Err(error),
+                sent => {
+                    joined.clear();
+                    return sent;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn joined(&self) -> MutexGuard<'_, Joined> {
+        self.joined.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Bytes of the largest send of datagrams of this size.
+    fn most(&self, segment: usize) -> usize {
+        let segments = (MAX_PAYLOAD / segment.max(1)).min(self.state.max_gso_segments());
+        segments.max(1) * segment
+    }
+}
+
+impl Drop for UdpSocket {
+    fn drop(&mut self) {
+        let _: io::Result<()> = self.send_joined(&mut self.joined());
+        self.waits.notify_one();
+    }
+}
+
+/// Sends what waits for more, as soon as whoever would add to it has had its turn and has not.
+async fn send_what_waits(socket: Weak<UdpSocket>, waits: Arc<Notify>) {
+    let mut seen = 0;
+    loop {
+        waits.notified().await;
+        loop {
+            let_others_run().await;
+            let Some(socket) = socket.upgrade() else {
+                return;
+            };
+            let sent = {
+                let mut joined = socket.joined();
+                if joined.is_empty() {
+                    break;
+                }
+                if std::mem::replace(&mut seen, joined.additions) != joined.additions {
+                    continue;
+                }
+                socket.send_joined(&mut joined)
+            };
+            if sent.is_err() {
+                let _ = socket.io.writable().await;
+            }
+        }
+    }
+}
+
+/// Goes behind all tasks that are ready. tokio's own yield_now goes behind a look at all sockets as well.
+async fn let_others_run() {
+    let mut have_run = false;
+    poll_fn(|cx| {
+        if std::mem::replace(&mut have_run, true) {
+            return Poll::Ready(());
+        }
+        cx.waker().wake_by_ref();
+        Poll::Pending
+    })
+    .await;
 }
 
 impl AsyncUdpSocket for UdpSocket {
@@ -117,20 +203,30 @@ impl AsyncUdpSocket for UdpSocket {
             segment_size: transmit.segment_size.filter(|&segment| segment < allowed),
             ..transmit.clone()
         };
-        let Some(segment) = transmit.segment_size else {
-            return self.send(transmit);
-        };
-        self.segment.store(segment.max(1), Ordering::Relaxed);
-        let most = MAX_PAYLOAD / segment.max(1) * segment;
-        if transmit.contents.len() <= most {
-            return self.send(transmit);
+        if transmit.segment_size.is_some() {
+            self.segment.store(segment.max(1), Ordering::Relaxed);
         }
-        for contents in transmit.contents.chunks(most.max(segment)) {
+        let most = self.most(segment);
+        let mut joined = self.joined();
+        if !joined.takes(transmit, most) {
+            self.send_joined(&mut joined)?;
+        }
+        if !joined.is_empty() || joined::may_wait(transmit, most) {
+            // If the socket takes no more now, all of it waits.
+            if joined.add(transmit, most) || self.send_joined(&mut joined).is_err() {
+                self.waits.notify_one();
+            }
+            return Ok(());
+        }
+        drop(joined);
+        for contents in transmit.contents.chunks(most.max(1)) {
             // Where the socket fills up in between, quinn sends the whole again; the peer drops what
             // it has seen.
             self.send(&Transmit {
                 contents,
-                segment_size: (contents.len() > segment).then_some(segment),
+                segment_size: transmit
+                    .segment_size
+                    .filter(|&segment| segment < contents.len()),
                 ..transmit.clone()
             })?;
         }
@@ -180,8 +276,8 @@ impl AsyncUdpSocket for UdpSocket {
 
     /// As many as fill a send: of a larger batch the rest would make a small one.
     fn max_transmit_segments(&self) -> usize {
-        let full = MAX_PAYLOAD / self.segment.load(Ordering::Relaxed);
-        self.state.max_gso_segments().min(full.max(1))
+        let segment = self.segment.load(Ordering::Relaxed);
+        self.most(segment) / segment
     }
 
     /// Two although the kernel joins more: quinn multiplies this by [`MAX_UDP_PAYLOAD`] to size each receive buffer, and 64
