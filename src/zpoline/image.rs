@@ -284,6 +284,7 @@ fn look_at_socket(a: &mut CodeAssembler) -> Result<(), IcedError> {
     let (mut probe, mut ours) = (a.create_label(), a.create_label());
     let (mut emulated, mut accepted) = (a.create_label(), a.create_label());
     let (mut marked, mut unknown) = (a.create_label(), a.create_label());
+    let mut kernel = a.create_label();
     for register in [rax, rsi, rdx, r10, r8, rcx] {
         a.push(register)?;
     }
@@ -343,6 +344,17 @@ fn look_at_socket(a: &mut CodeAssembler) -> Result<(), IcedError> {
     a.jmp(probe)?;
 
     a.set_label(&mut labels.native)?;
+    a.cmp(byte_ptr(rsp + frame::WHAT + 1), i32::from(action::BIND))?;
+    a.jne(kernel)?;
+    // The port that a UDP socket is to have may be ours.
+    a.mov(dword_ptr(rsp + frame::ENTRY), size_of::<i32>() as i32)?;
+    a.lea(r10, qword_ptr(rsp + frame::SPARE))?;
+    a.lea(r8, qword_ptr(rsp + frame::ENTRY))?;
+    get_socket_option(a, libc::SO_PROTOCOL)?;
+    a.jnz(kernel)?;
+    a.cmp(dword_ptr(rsp + frame::SPARE), libc::IPPROTO_UDP)?;
+    a.je(labels.ask)?;
+    a.set_label(&mut kernel)?;
     restore(a)?;
     call_kernel(a)?;
     a.set_label(&mut labels.ask)?;

@@ -114,6 +114,8 @@ pub(super) mod action {
     pub(in crate::zpoline) const ACCEPT: u8 = 9;
     /// accept4(2).
     pub(in crate::zpoline) const ACCEPT4: u8 = 10;
+    /// bind(2): makes it itself if the socket is neither emulated nor for UDP.
+    pub(in crate::zpoline) const BIND: u8 = 11;
 }
 
 /// What stands for an option beside the number of its slot.

@@ -56,11 +56,11 @@ use crate::{
 
 pub(crate) use self::{accept::preamble, image::ImageError, sockets::Sockets};
 
-/// What the fast path does with the calls that it may be asked for; with all others it asks. bind(2) is one of these: a
-/// port that a UDP socket is to have may be ours.
+/// What the fast path does with the calls that it may be asked for; with all others it asks.
 #[rustfmt::skip] // a table reads best with a row on a line
 const ACTIONS: &[(i64, u8)] = &[
     (libc::SYS_socket, action::MAKE),
+    (libc::SYS_bind, action::BIND),
     (libc::SYS_connect, action::CONNECT),
     (libc::SYS_accept, action::ACCEPT),
     (libc::SYS_accept4, action::ACCEPT4),
@@ -481,7 +481,7 @@ mod tests {
         let page = header_page(&policy::Sockets::default());
         let action = |number: i64| page[header::ACTIONS as usize + number as usize];
         assert_eq!(action(libc::SYS_getsockopt), action::GET);
-        assert_eq!(action(libc::SYS_bind), action::ASK);
+        assert_eq!(action(libc::SYS_sendto), action::ASK);
         let protocols = &page[header::PROTOCOLS_V6 as usize..][..4];
         assert_eq!(protocols, (1u32 | 1 << libc::IPPROTO_TCP).to_ne_bytes());
         let get = |name: i32| page[header::GET_SOCKET as usize + name as usize];
