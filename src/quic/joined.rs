@@ -49,7 +49,13 @@ impl Joined {
         self.contents.is_empty()
     }
 
-    /// Whether these datagrams may go with those that wait, at most so many bytes.
+    /// Bytes of each datagram that waits. None if none does.
+    pub(super) fn segment(&self) -> Option<usize> {
+        self.kind.map(|kind| kind.segment)
+    }
+
+    /// Whether these datagrams may go with those that wait, at most so many bytes. Behind a shorter one, which is there if
+    /// the socket would take no more, nothing goes.
     pub(super) fn takes(&self, transmit: &Transmit<'_>, most: usize) -> bool {
         let Some(waiting) = self.kind else {
             return false;
@@ -61,7 +67,9 @@ impl Joined {
         } else {
             more.segment
         };
-        waiting == Kind { segment, ..more } && self.contents.len() + transmit.contents.len() <= most
+        waiting == Kind { segment, ..more }
+            && self.contents.len().is_multiple_of(segment.max(1))
+            && self.contents.len() + transmit.contents.len() <= most
     }
 
     /// Adds datagrams that [are taken](Self::takes), or the first ones. Returns whether they may wait for more.
@@ -144,6 +152,10 @@ mod tests {
             assert!(!may_wait(&last, MOST));
             assert!(joined.takes(&last, MOST));
             assert!(!joined.add(&last, MOST));
+            // The socket has not taken it.
+            let is_aligned = last.contents.len().is_multiple_of(2);
+            assert_eq!(joined.takes(&batch, MOST), is_aligned);
+            assert_eq!(joined.takes(&last, MOST), is_aligned);
             let all = joined.transmit().unwrap();
             assert_eq!(all.segment_size, Some(2));
             assert_eq!(all.contents.len(), 20 + last.contents.len());

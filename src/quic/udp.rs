@@ -90,7 +90,10 @@ impl UdpSocket {
     /// Gives the port up at once, although the endpoint holds its socket until its connections have
     /// drained (RFC 9000 section 10.2): a socket without a port takes its place.
     pub(crate) fn free_port(&self) {
-        let _: io::Result<()> = self.send_joined(&mut self.joined());
+        let mut joined = self.joined();
+        let _: io::Result<()> = self.send_joined(&mut joined);
+        // Nothing leaves by the other socket, which is not watched either.
+        joined.clear();
         let freed = self.local_addr().and_then(|address| {
             let unbound = socket2::Socket::new(Domain::for_address(address), Type::DGRAM, None)?;
             unbound.set_nonblocking(true)?;
@@ -99,6 +102,7 @@ impl UdpSocket {
         if let Err(error) = freed {
             tracing::warn!(%error, "the port of a closed listener stays in use for a moment");
         }
+        self.waits.notify_one();
     }
 
     fn send(&self, transmit: &Transmit<'_>) -> io::Result<()> {
@@ -163,7 +167,11 @@ async fn send_what_waits(socket: Weak<UdpSocket>, waits: Arc<Notify>) {
                 socket.send_joined(&mut joined)
             };
             if sent.is_err() {
-                let _ = socket.io.writable().await;
+                tokio::select! {
+                    _ = socket.io.writable() => {}
+                    // Its port was given up, and it is writable no more.
+                    () = waits.notified() => {}
+                }
             }
         }
     }
@@ -206,11 +214,12 @@ impl AsyncUdpSocket for UdpSocket {
         if transmit.segment_size.is_some() {
             self.segment.store(segment.max(1), Ordering::Relaxed);
         }
-        let most = self.most(segment);
         let mut joined = self.joined();
-        if !joined.takes(transmit, most) {
+        let most = |joined: &Joined| self.most(joined.segment().unwrap_or(segment));
+        if !joined.takes(transmit, most(&joined)) {
             self.send_joined(&mut joined)?;
         }
+        let most = most(&joined);
         if !joined.is_empty() || joined::may_wait(transmit, most) {
             // If the socket takes no more now, all of it waits.
             if joined.add(transmit, most) || self.send_joined(&mut joined).is_err() {
@@ -249,7 +258,7 @@ impl AsyncUdpSocket for UdpSocket {
                 Ok(count) => {
                     if count < batch {
                         // Nothing is left: asking once more, only to hear so, would cost another system call. What
-                        // comes from now on is told by epoll again.
+                        // comes from now on is told by epoll again, which is asked by this thread, and later.
                         let _: io::Result<()> = self
                             .io
                             .try_io(Interest::READABLE, || Err(io::ErrorKind::WouldBlock.into()));

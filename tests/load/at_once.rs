@@ -25,7 +25,7 @@ const MARGIN: u64 = 1 << 10;
 struct Rounds(Vec<[Usage; 2]>);
 
 impl Rounds {
-    /// Repeats a round until two of them in a row have needed no more memory than those before.
+    /// Repeats a round until two of them in a row have needed no more memory than the one before.
     fn until_settled(what: &str, mut round: impl FnMut() -> [Usage; 2]) {
         let mut rounds = Self::default();
         while !rounds.are_settled() {
@@ -51,8 +51,8 @@ impl Rounds {
             let Some((early, last)) = memory.split_last_chunk::<2>() else {
                 return false;
             };
-            let most = early.iter().max();
-            most.is_some_and(|most| last.iter().all(|now| *now <= most + MARGIN))
+            let before = early.last();
+            before.is_some_and(|before| last.iter().all(|now| *now <= before + MARGIN))
         })
     }
 }
