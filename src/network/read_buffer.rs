@@ -18,7 +18,7 @@ const SMALL_READ: usize = 4 << 10;
 const LARGE_READ: usize = 256 << 10;
 
 /// Bytes that are left free before what is read in bulk. quinn copies it behind the header of a packet, 10 to 40 bytes: were
-/// both at the beginning of a page of memory, AMD's Zen 3 and 4 would take twenty times as long (see
+/// both at the beginning of a page of memory, AMD's Zen 3 would take twenty times as long (see
 /// [`MAX_UDP_PAYLOAD`](crate::quic::udp::MAX_UDP_PAYLOAD)).
 const HEADROOM: usize = 64;
 

@@ -34,8 +34,8 @@ use crate::sys::fd::replace;
 const MAX_PAYLOAD: usize = 65_507;
 /// Largest datagram that peers may send. quinn makes its receive buffers of this size times the segments of
 /// [`UdpSocket::max_receive_segments`], one behind the other: 64 KiB, all that the kernel joins. All of them begin a page
-/// of memory then, and what is allocated for their content does: AMD's Zen 3 and 4 copy twenty times more slowly to 1 to 31
-/// bytes behind the place in a page where the source lies (`rep movsb`, which the C library uses; its bug 30994).
+/// of memory then, and what is allocated for their content does: AMD's Zen 3 copies twenty times more slowly to 1 to 31 bytes
+/// behind the place in a page where the source lies (`rep movsb`, which the C library uses; docs/performance.md).
 pub(crate) const MAX_UDP_PAYLOAD: u16 = 1 << 15;
 /// Kernel buffers that are asked for, in bytes. The default of 212,992 holds less than a hundred
 /// packets; the kernel grants no more than net.core.rmem_max and wmem_max.
