@@ -17,9 +17,8 @@ const SMALL_READ: usize = 4 << 10;
 /// Largest read buffer: more than AF_UNIX hands out at once.
 const LARGE_READ: usize = 256 << 10;
 
-/// Bytes that are left free before what is read in bulk. quinn copies it behind the header of a packet, 10 to 40 bytes: were
-/// both at the beginning of a page of memory, AMD's Zen 3 would take twenty times as long (see
-/// [`MAX_UDP_PAYLOAD`](crate::quic::udp::MAX_UDP_PAYLOAD)).
+/// Bytes that are left free before what is read in bulk. quinn copies it behind the header of a packet, some 16 bytes: were
+/// both at the beginning of a page of memory, AMD's Zen 3 would take twenty times as long (docs/performance.md).
 const HEADROOM: usize = 64;
 
 /// Where the seal lies in our end's queue. Nothing more is written there by then.

@@ -16,7 +16,7 @@ pub(crate) mod preface;
 pub(crate) mod raw;
 pub(crate) mod server;
 mod steering;
-pub(crate) mod udp;
+mod udp;
 
 use quinn::EndpointConfig;
 

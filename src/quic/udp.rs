@@ -33,10 +33,10 @@ use crate::sys::fd::replace;
 /// with segmentation offload beyond this fails with EMSGSIZE, and its datagrams vanish.
 const MAX_PAYLOAD: usize = 65_507;
 /// Largest datagram that peers may send. quinn makes its receive buffers of this size times the segments of
-/// [`UdpSocket::max_receive_segments`], one behind the other: 64 KiB, all that the kernel joins. All of them begin a page
-/// of memory then, and what is allocated for their content does: AMD's Zen 3 copies twenty times more slowly to 1 to 31 bytes
-/// behind the place in a page where the source lies (`rep movsb`, which the C library uses; docs/performance.md).
-pub(crate) const MAX_UDP_PAYLOAD: u16 = 1 << 15;
+/// [`UdpSocket::max_receive_segments`], one behind the other: 64 KiB, all that the kernel joins. So each begins a page of
+/// memory, as does what is allocated for its content: to 1 to 31 bytes behind the place in a page where the source lies
+/// AMD's Zen 3 copies twenty times more slowly (`rep movsb`, which the C library uses; docs/performance.md).
+pub(super) const MAX_UDP_PAYLOAD: u16 = 1 << 15;
 /// Kernel buffers that are asked for, in bytes. The default of 212,992 holds less than a hundred
 /// packets; the kernel grants no more than net.core.rmem_max and wmem_max.
 const KERNEL_BUFFER: usize = 8 << 20;
@@ -54,7 +54,7 @@ pub(crate) struct UdpSocket {
     segment: AtomicUsize,
     budget: Arc<Budget>,
     joined: Mutex<Joined>,
-    /// Datagrams wait, or the socket is no more.
+    /// Datagrams wait, or none will any more: the port was given up, or the socket is no more.
     waits: Arc<Notify>,
 }
 
@@ -200,7 +200,7 @@ impl AsyncUdpSocket for UdpSocket {
 
     fn try_send(&self, transmit: &Transmit<'_>) -> io::Result<()> {
         let (bytes, destination) = (transmit.contents.len(), transmit.destination);
-        let segment = transmit.segment_size.unwrap_or(bytes);
+        let segment = joined::segment(transmit);
         let allowed = self.budget.allowed(destination, bytes, segment);
         if allowed == 0 && bytes > 0 {
             // Lost on the way, as it were: it is sent again once the address has been validated.
@@ -334,6 +334,70 @@ mod tests {
         assert!(std::net::UdpSocket::bind(address).is_err());
         socket.free_port();
         assert!(std::net::UdpSocket::bind(address).is_ok());
+    }
+
+    /// Sends this many datagrams of 1,200 bytes, as quinn does, and a shorter one if `last` says so; each has its number.
+    fn send_in_batches(sender: &UdpSocket, destination: SocketAddr, count: u8, last: bool) {
+        let numbers: Vec<u8> = (0..count).collect();
+        for batch in numbers.chunks(10) {
+            let mut contents: Vec<u8> = batch.iter().flat_map(|number| [*number; 1200]).collect();
+            if last && batch.last() == numbers.last() {
+                contents.truncate(contents.len() - 1);
+            }
+            let transmit = Transmit {
+                destination,
+                ecn: None,
+                contents: &contents,
+                segment_size: (batch.len() > 1).then_some(1200),
+                src_ip: None,
+            };
+            sender.try_send(&transmit).unwrap();
+        }
+    }
+
+    #[tokio::test]
+    async fn what_waits_for_more_arrives_whole_and_in_order() {
+        let receiver = tokio::net::UdpSocket::bind("127.0.0.1:0").await.unwrap();
+        let destination = receiver.local_addr().unwrap();
+        let sender = UdpSocket::new(std::net::UdpSocket::bind("127.0.0.1:0").unwrap()).unwrap();
+        sender.io.writable().await.unwrap();
+        let mut buffer = [0; 2000];
+        for (count, is_short) in [
+            (10, false),
+            (20, false),
+            (20, true),
+            (31, true),
+            (95, false),
+        ] {
+            send_in_batches(&sender, destination, count, is_short);
+            let waits = count % 10 == 0 && !is_short;
+            assert_eq!(sender.joined().is_empty(), !waits, "{count}");
+            for number in 0..count {
+                let length = receiver.recv(&mut buffer).await.unwrap();
+                let short = usize::from(is_short && number == count - 1);
+                assert_eq!((length, buffer[0]), (1200 - short, number));
+            }
+        }
+    }
+
+    #[tokio::test]
+    async fn what_waits_leaves_before_the_port_is_given_up_and_the_task_ends_with_the_socket() {
+        let receiver = tokio::net::UdpSocket::bind("127.0.0.1:0").await.unwrap();
+        let destination = receiver.local_addr().unwrap();
+        let sender = UdpSocket::new(std::net::UdpSocket::bind("127.0.0.1:0").unwrap()).unwrap();
+        sender.io.writable().await.unwrap();
+        send_in_batches(&sender, destination, 10, false);
+        sender.free_port();
+        let mut buffer = [0; 2000];
+        for number in 0..10 {
+            assert_eq!(receiver.recv(&mut buffer).await.unwrap(), 1200);
+            assert_eq!(buffer[0], number);
+        }
+        let waits = Arc::downgrade(&sender.waits);
+        drop(sender);
+        while waits.strong_count() > 0 {
+            tokio::task::yield_now().await;
+        }
     }
 
     #[tokio::test]

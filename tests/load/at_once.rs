@@ -15,8 +15,8 @@ const UNACCEPTED: usize = 900;
 /// More rounds than the memory of any supervisor takes to settle.
 const MOST_ROUNDS: usize = 16;
 
-/// Growth of a supervisor's memory in two rounds that is no leak, KiB: of 1,800 connections, the fewest of a round, one
-/// of 300 bytes for each would show.
+/// Growth of a supervisor's memory in two rounds that is no leak, KiB: in rounds of 900 connections, the smallest, a leak
+/// of 600 bytes for each would show.
 const MARGIN: u64 = 1 << 10;
 
 /// What both sides use after each of several equal rounds. The first ones fill tables and pools that stay, in each
