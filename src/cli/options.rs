@@ -8,7 +8,11 @@ use clap::{Args, ValueEnum};
 use crate::{
     network::{Settings, port::PortOffset, workers},
     policy::{Choice, Rule, RuleError, Rules, Sockets, TooMany},
-    quic::raw::Wire,
+    quic::{
+        config::{Congestion, LEAST_MTU, MOST_MTU, STREAM_WINDOW, Tuning},
+        qlog::{Qlog, QlogError},
+        raw::Wire,
+    },
     trust::TrustOptions,
 };
 
@@ -26,6 +30,9 @@ pub(crate) enum SettingsError {
     /// quicwrap's protocol has a name of its own.
     #[error("--alpn names protocols for --wire raw alone: add --wire raw, or leave --alpn out")]
     AlpnWithoutRaw,
+    /// What was asked for cannot be written.
+    #[error(transparent)]
+    Qlog(#[from] QlogError),
 }
 
 /// RFC 7301 section 3.1: 1 to 255 bytes.
@@ -244,6 +251,26 @@ pub(crate) struct Options {
     #[arg(long, value_name = "N", env = "QUICWRAP_CONNECTIONS", value_parser = clap::value_parser!(u8).range(1..), help_heading = "Connections")]
     connections: Option<u8>,
 
+    /// Congestion controller of QUIC connections
+    #[arg(
+        long,
+        value_name = "ALGORITHM",
+        env = "QUICWRAP_CONGESTION",
+        default_value = "cubic",
+        help_heading = "Connections"
+    )]
+    congestion: Congestion,
+
+    /// Send IP packets of at most so many bytes, after probing that they arrive, whatever the MTU of the
+    /// link to the peer [default: that of the link]
+    #[arg(long, value_name = "BYTES", env = "QUICWRAP_MTU", value_parser = clap::value_parser!(u32).range(LEAST_MTU as i64..=MOST_MTU as i64), help_heading = "Connections")]
+    mtu: Option<u32>,
+
+    /// What a connection may have under way or unread: it moves at most so much in a round trip, and a
+    /// peer can make quicwrap keep so much for each
+    #[arg(long, value_name = "MIB", env = "QUICWRAP_WINDOW", default_value_t = STREAM_WINDOW, value_parser = clap::value_parser!(u32).range(1..=1024), help_heading = "Connections")]
+    window: u32,
+
     /// Give a connection up (ETIMEDOUT) when its peer has been silent this long
     #[arg(long, value_name = "SECONDS", env = "QUICWRAP_IDLE_TIMEOUT", default_value_t = 300, value_parser = clap::value_parser!(u32).range(1..), help_heading = "Connections")]
     idle_timeout: u32,
@@ -287,6 +314,15 @@ pub(crate) struct Options {
         help_heading = "Reports"
     )]
     pub(super) log_file: Option<PathBuf>,
+
+    /// Write what happens to the packets of each QUIC connection into a file in DIR (qlog), for qvis
+    #[arg(
+        long,
+        value_name = "DIR",
+        env = "QUICWRAP_QLOG",
+        help_heading = "Reports"
+    )]
+    qlog: Option<PathBuf>,
 }
 
 impl Options {
@@ -341,6 +377,12 @@ impl Options {
             port_offset: PortOffset::new(self.port_offset),
             threads,
             connections: self.connections.map_or(threads, usize::from),
+            tuning: Tuning {
+                congestion: self.congestion,
+                mtu: self.mtu,
+                window: self.window,
+            },
+            qlog: self.qlog.as_deref().map(Qlog::new).transpose()?,
         })
     }
 

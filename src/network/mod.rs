@@ -28,6 +28,7 @@ use std::{
 };
 
 use nix::errno::Errno;
+use quinn::{QlogStream, Side};
 use tokio::{runtime::Handle, sync::oneshot};
 
 use self::{
@@ -46,9 +47,10 @@ use crate::{
     },
     policy::{self, Rules},
     quic::{
-        config,
+        config::{self, Tuning},
         link::Link,
         pool::{self, Key, Pool},
+        qlog::Qlog,
         raw::Wire,
         server::{Server, ServerError},
     },
@@ -81,6 +83,10 @@ pub(crate) struct Settings {
     pub(crate) threads: usize,
     /// QUIC connections to one peer.
     pub(crate) connections: usize,
+    /// How they use the network.
+    pub(crate) tuning: Tuning,
+    /// Where what happens on them is written.
+    pub(crate) qlog: Option<Qlog>,
 }
 
 /// The network, as the emulation knows it.
@@ -469,7 +475,7 @@ impl Transport for Network {
     }
 
     fn congestion(&self) -> &'static str {
-        config::CONGESTION
+        self.shared.settings.tuning.congestion.name()
     }
 }
 
@@ -494,6 +500,11 @@ fn quic_path(flow: &Flow, link: &Link, lost_before: (u64, u64)) -> PathInfo {
 }
 
 impl Settings {
+    /// Where a new QUIC connection is to write what happens on it.
+    pub(crate) fn qlog_stream(&self, side: Side, peer: SocketAddr) -> Option<QlogStream> {
+        self.qlog.as_ref()?.stream(side, peer)
+    }
+
     /// What carries the connections of a listener that is bound to `address`.
     fn carriers(&self, address: SocketAddr) -> Carriers {
         let quic = self.listener_rules.decide(address).carrier == policy::Carrier::Quic;

@@ -27,7 +27,7 @@ pub fn endpoint(socket: StdUdpSocket, server: Option<ServerConfig>) -> io::Resul
 /// The transport parameters for the route to `peer`, as for streams that a listener has taken.
 pub fn transport(peer: SocketAddr) -> Arc<TransportConfig> {
     let mtu = route::find(peer, None).map_or(0, |route| route.mtu());
-    config::transport(mtu, IDLE_TIMEOUT, config::MAX_STREAMS)
+    Arc::new(config::Tuning::default().transport(mtu, IDLE_TIMEOUT, config::MAX_STREAMS))
 }
 
 /// The cipher suites, in the program's order.

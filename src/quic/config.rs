@@ -3,32 +3,37 @@
 
 use std::{sync::Arc, time::Duration};
 
-use quinn::{IdleTimeout, MtuDiscoveryConfig, TransportConfig, VarInt, congestion::CubicConfig};
+use clap::ValueEnum;
+use quinn::{
+    IdleTimeout, MtuDiscoveryConfig, TransportConfig, VarInt,
+    congestion::{BbrConfig, ControllerFactory, CubicConfig, NewRenoConfig},
+};
 
 /// Datagrams on loopback: two make one GSO send of 65,400 bytes. 16,336 × 4 costs 10 % more processor time per byte,
 /// 65,000 × 1 no less, and on two cores it was slower.
 const LOOPBACK_PAYLOAD: u16 = 32_700;
-/// Datagrams on a link with jumbo frames: 9,000 less IPv6 and UDP headers.
-const JUMBO_PAYLOAD: u16 = 8_952;
-/// Datagrams on Ethernet: 1,500 less IPv6 and UDP headers. Found by probing (RFC 8899), since the
-/// path may be narrower than the first link.
-const ETHERNET_PAYLOAD: u16 = 1_452;
+/// IPv6 and UDP headers of a datagram.
+const HEADERS: u32 = 40 + 8;
+/// What is taken for the MTU of a link that is not known.
+const ETHERNET_MTU: u32 = 1_500;
 /// What every QUIC path carries, RFC 9000 section 14.
 const MINIMUM_PAYLOAD: u16 = 1_200;
 /// MTU of the loopback interface from which on datagrams are large at once.
 const LOOPBACK_MTU: u32 = 65_535;
-/// MTU of a link with jumbo frames.
-const JUMBO_MTU: u32 = 9_000;
+/// What `--mtu` may be: QUIC needs this much, and peers take no larger datagrams.
+pub(crate) const LEAST_MTU: u32 = MINIMUM_PAYLOAD as u32 + HEADERS;
+pub(crate) const MOST_MTU: u32 = LOOPBACK_PAYLOAD as u32 + HEADERS;
 
-/// Bytes that one stream may have in flight or unread: what a stalled or hostile peer can make us
-/// keep for each connection. TCP's own limit is of that size (net.ipv4.tcp_rmem, 6 MiB of which it offers about half).
-const STREAM_WINDOW: u32 = 4 << 20;
+/// MiB that one stream may have in flight or unread, unless `--window` says otherwise: what a stalled or hostile peer can
+/// make us keep for each connection. TCP's own limit is of that size (net.ipv4.tcp_rmem, 6 MiB of which it offers about
+/// half).
+pub(crate) const STREAM_WINDOW: u32 = 4;
 /// Bytes that a client may have in flight on streams that no listener has taken yet, all together: what
 /// a stranger can make us keep for each QUIC connection. Each stream that is taken adds its own window,
 /// so that a stalled reader never stalls another stream. A sender's congestion window takes round trips
 /// to grow beyond this, and the first stream is usually taken within one.
 const FIRST_WINDOW: u32 = 1 << 20;
-/// Unacknowledged bytes of a whole QUIC connection that are kept for retransmission.
+/// Unacknowledged bytes of a whole QUIC connection that are kept for retransmission, or a stream's window if that is more.
 const SEND_WINDOW: u64 = 64 << 20;
 /// The same on loopback, where nothing but the peer's socket buffer holds them: what is beyond that (8 MiB if the host
 /// allows, its own bookkeeping included) is lost. Eight streams move half as much
@@ -71,76 +76,154 @@ const INITIAL_RTT: Duration = Duration::from_millis(100);
 /// frame header and authentication tag.
 pub(crate) const OVERHEAD: u16 = 1 + 8 + 4 + 12 + 16;
 
-/// Name of the congestion controller, as TCP_CONGESTION gives it. quinn's BBR is experimental and
-/// weak; Cubic (RFC 9438) is what Linux uses for TCP.
-pub(crate) const CONGESTION: &str = "cubic";
+/// `--congestion`: the congestion controller of QUIC connections.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Congestion {
+    /// RFC 9438, what Linux uses for TCP
+    #[default]
+    Cubic,
+    /// RFC 9002 section 7
+    Reno,
+    /// The first version of BBR, experimental in quinn: less slowed down by loss
+    Bbr,
+}
+
+impl Congestion {
+    /// Its name, as TCP_CONGESTION gives it.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Cubic => "cubic",
+            Self::Reno => "reno",
+            Self::Bbr => "bbr",
+        }
+    }
+
+    /// With this congestion window at the start, in bytes.
+    fn factory(self, initial_window: u64) -> Arc<dyn ControllerFactory + Send + Sync> {
+        match self {
+            Self::Cubic => {
+                let mut config = CubicConfig::default();
+                config.initial_window(initial_window);
+                Arc::new(config)
+            }
+            Self::Reno => {
+                let mut config = NewRenoConfig::default();
+                config.initial_window(initial_window);
+                Arc::new(config)
+            }
+            Self::Bbr => {
+                let mut config = BbrConfig::default();
+                config.initial_window(initial_window);
+                Arc::new(config)
+            }
+        }
+    }
+}
+
+/// What the command line says of QUIC connections.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Tuning {
+    /// How fast they send.
+    pub(crate) congestion: Congestion,
+    /// MTU of all paths, bytes of an IP packet, in place of that of their first links.
+    pub(crate) mtu: Option<u32>,
+    /// MiB that one stream may have in flight or unread.
+    pub(crate) window: u32,
+}
+
+impl Default for Tuning {
+    fn default() -> Self {
+        Self {
+            congestion: Congestion::default(),
+            mtu: None,
+            window: STREAM_WINDOW,
+        }
+    }
+}
 
 /// Whether the link with this MTU is the loopback interface.
 pub(crate) fn is_loopback(link_mtu: u32) -> bool {
     link_mtu >= LOOPBACK_MTU
 }
 
-/// The connection-level window of a server with so many streams taken, in bytes. In powers of two, so
-/// that few MAX_DATA frames tell of it.
-pub(crate) fn receive_window(taken: usize) -> VarInt {
-    let taken = taken.checked_next_power_of_two().unwrap_or(taken) as u64;
-    let bytes = u64::from(FIRST_WINDOW).saturating_add(taken.saturating_mul(STREAM_WINDOW.into()));
-    VarInt::from_u64(bytes).unwrap_or(VarInt::MAX)
+impl Tuning {
+    /// The connection-level window of a server with so many streams taken, in bytes. In powers of two, so
+    /// that few MAX_DATA frames tell of it.
+    pub(crate) fn receive_window(self, taken: usize) -> VarInt {
+        let taken = taken.checked_next_power_of_two().unwrap_or(taken) as u64;
+        let streams = taken.saturating_mul(self.stream_window());
+        VarInt::from_u64(streams.saturating_add(FIRST_WINDOW.into())).unwrap_or(VarInt::MAX)
+    }
+
+    /// The parameters of a server for a client, see [`Self::transport`]: what it may send before a listener
+    /// has taken a stream is limited.
+    pub(crate) fn server_transport(
+        self,
+        link_mtu: u32,
+        idle_timeout: Duration,
+        streams: u32,
+    ) -> TransportConfig {
+        let mut config = self.transport(link_mtu, idle_timeout, streams);
+        config.receive_window(VarInt::from_u32(FIRST_WINDOW));
+        config
+    }
+
+    /// The parameters for a path whose first link has this MTU (bytes of an IP packet; 0: not known), and where
+    /// the peer may open so many streams at first.
+    pub(crate) fn transport(
+        self,
+        link_mtu: u32,
+        idle_timeout: Duration,
+        streams: u32,
+    ) -> TransportConfig {
+        let mtu = self.mtu.unwrap_or(link_mtu);
+        let send_window = if is_loopback(mtu) {
+            LOOPBACK_SEND_WINDOW
+        } else {
+            SEND_WINDOW.max(self.stream_window())
+        };
+        let (initial, upper) = payloads(mtu);
+        let mut discovery = MtuDiscoveryConfig::default();
+        discovery.upper_bound(upper);
+        let congestion = self
+            .congestion
+            .factory(INITIAL_WINDOW_DATAGRAMS * u64::from(upper));
+        let mut config = TransportConfig::default();
+        config
+            .initial_mtu(initial)
+            .mtu_discovery_config(Some(discovery))
+            .initial_rtt(INITIAL_RTT)
+            .congestion_controller_factory(congestion)
+            .stream_receive_window(VarInt::try_from(self.stream_window()).unwrap_or(VarInt::MAX))
+            // Unlimited: one stalled reader must never stall another stream.
+            .receive_window(VarInt::MAX)
+            .send_window(send_window)
+            .max_concurrent_bidi_streams(VarInt::from_u32(streams))
+            .max_concurrent_uni_streams(VarInt::from_u32(MAX_CONTROL_STREAMS))
+            .datagram_receive_buffer_size(None)
+            .max_idle_timeout(IdleTimeout::try_from(idle_timeout).ok())
+            .keep_alive_interval(Some(KEEP_ALIVE.min(idle_timeout / 3)));
+        config
+    }
+
+    fn stream_window(self) -> u64 {
+        u64::from(self.window) << 20
+    }
 }
 
-/// The parameters of a server for a client, see [`transport`]: what it may send before a listener has
-/// taken a stream is limited.
-pub(crate) fn server_transport(
-    link_mtu: u32,
-    idle_timeout: Duration,
-    streams: u32,
-) -> Arc<TransportConfig> {
-    let mut config = base(link_mtu, idle_timeout, streams);
-    config.receive_window(VarInt::from_u32(FIRST_WINDOW));
-    Arc::new(config)
-}
-
-/// The parameters for a path whose first link has this MTU (bytes of an IP packet), and where the peer
-/// may open so many streams at first.
-pub(crate) fn transport(
-    link_mtu: u32,
-    idle_timeout: Duration,
-    streams: u32,
-) -> Arc<TransportConfig> {
-    Arc::new(base(link_mtu, idle_timeout, streams))
-}
-
-fn base(link_mtu: u32, idle_timeout: Duration, streams: u32) -> TransportConfig {
-    let send_window = if is_loopback(link_mtu) {
-        LOOPBACK_SEND_WINDOW
-    } else {
-        SEND_WINDOW
+/// The size of datagrams at the start, and the largest that is tried: it is found by probing (RFC 8899), since the path
+/// may be narrower than its first link.
+fn payloads(mtu: u32) -> (u16, u16) {
+    let upper = match mtu {
+        LOOPBACK_MTU.. => return (LOOPBACK_PAYLOAD, LOOPBACK_PAYLOAD),
+        0 => ETHERNET_MTU - HEADERS,
+        mtu => mtu.saturating_sub(HEADERS),
     };
-    let (initial, upper) = match link_mtu {
-        LOOPBACK_MTU.. => (LOOPBACK_PAYLOAD, LOOPBACK_PAYLOAD),
-        JUMBO_MTU.. => (MINIMUM_PAYLOAD, JUMBO_PAYLOAD),
-        _ => (MINIMUM_PAYLOAD, ETHERNET_PAYLOAD),
-    };
-    let mut discovery = MtuDiscoveryConfig::default();
-    discovery.upper_bound(upper);
-    let mut congestion = CubicConfig::default();
-    congestion.initial_window(INITIAL_WINDOW_DATAGRAMS * u64::from(upper));
-    let mut config = TransportConfig::default();
-    config
-        .initial_mtu(initial)
-        .mtu_discovery_config(Some(discovery))
-        .initial_rtt(INITIAL_RTT)
-        .congestion_controller_factory(Arc::new(congestion))
-        .stream_receive_window(VarInt::from_u32(STREAM_WINDOW))
-        // Unlimited: one stalled reader must never stall another stream.
-        .receive_window(VarInt::MAX)
-        .send_window(send_window)
-        .max_concurrent_bidi_streams(VarInt::from_u32(streams))
-        .max_concurrent_uni_streams(VarInt::from_u32(MAX_CONTROL_STREAMS))
-        .datagram_receive_buffer_size(None)
-        .max_idle_timeout(IdleTimeout::try_from(idle_timeout).ok())
-        .keep_alive_interval(Some(KEEP_ALIVE.min(idle_timeout / 3)));
-    config
+    let upper = u16::try_from(upper).unwrap_or(u16::MAX);
+    (
+        MINIMUM_PAYLOAD,
+        upper.clamp(MINIMUM_PAYLOAD, LOOPBACK_PAYLOAD),
+    )
 }
 
 #[cfg(test)]
@@ -149,11 +232,35 @@ mod tests {
 
     #[test]
     fn every_taken_stream_has_its_own_window() {
-        for taken in [1, 3, 4, 1000] {
-            let all = taken as u64 * u64::from(STREAM_WINDOW) + u64::from(FIRST_WINDOW);
-            assert!(receive_window(taken).into_inner() >= all, "{taken}");
+        for window in [1, STREAM_WINDOW, 1 << 10] {
+            let tuning = Tuning {
+                window,
+                ..Tuning::default()
+            };
+            for taken in [1, 3, 4, 1000] {
+                let all = taken as u64 * (u64::from(window) << 20) + u64::from(FIRST_WINDOW);
+                let receive_window = tuning.receive_window(taken).into_inner();
+                assert!(receive_window >= all, "{window}, {taken}");
+            }
+            tuning.receive_window(usize::MAX);
         }
-        receive_window(usize::MAX);
+    }
+
+    #[test]
+    fn datagrams_fit_the_link() {
+        for (mtu, expected) in [
+            (0, (1_200, 1_452)),
+            (68, (1_200, 1_200)),
+            (LEAST_MTU, (1_200, 1_200)),
+            (1_420, (1_200, 1_372)),
+            (MOST_MTU, (1_200, 32_700)),
+            (1_500, (1_200, 1_452)),
+            (9_000, (1_200, 8_952)),
+            (65_520, (1_200, 32_700)),
+            (65_536, (32_700, 32_700)),
+        ] {
+            assert_eq!(payloads(mtu), expected, "{mtu}");
+        }
     }
 
     #[test]
@@ -161,6 +268,6 @@ mod tests {
         for seconds in [1, 300, 1 << 31] {
             assert!(IdleTimeout::try_from(Duration::from_secs(seconds)).is_ok());
         }
-        transport(1500, Duration::from_secs(1), NO_STREAMS);
+        Tuning::default().transport(1500, Duration::from_secs(1), NO_STREAMS);
     }
 }

@@ -10,7 +10,10 @@ use std::{
 use quinn::{Connection, VarInt};
 use tokio::{sync::Notify, time::Instant};
 
-use super::{code, config};
+use super::{
+    code,
+    config::{self, Tuning},
+};
 
 /// How long a QUIC connection without streams is kept for the next connect(2).
 const IDLE_LIFE: Duration = Duration::from_secs(30);
@@ -25,6 +28,8 @@ pub(crate) struct Link {
     unused: Notify,
     /// Streams that a listener has taken.
     taken: Mutex<Taken>,
+    /// For what it allows them.
+    tuning: Tuning,
     /// Held by the stream that writes: quinn lets those that wait for the send window go on in the reverse order in
     /// which they began to, so that of many some would never come to it.
     pub(crate) turn: tokio::sync::Mutex<()>,
@@ -100,7 +105,7 @@ impl Drop for Share {
 
 impl Link {
     /// A link over an established connection.
-    pub(crate) fn new(connection: Connection) -> Arc<Self> {
+    pub(crate) fn new(connection: Connection, tuning: Tuning) -> Arc<Self> {
         Arc::new(Self {
             connection,
             usage: Mutex::new(Usage {
@@ -114,6 +119,7 @@ impl Link {
                 windows: 0,
                 allowed: config::FIRST_STREAMS,
             }),
+            tuning,
             turn: tokio::sync::Mutex::default(),
         })
     }
@@ -137,7 +143,7 @@ impl Link {
         taken.now += 1;
         if taken.now > taken.windows {
             taken.windows = taken.now.next_power_of_two();
-            let window = config::receive_window(taken.windows);
+            let window = self.tuning.receive_window(taken.windows);
             self.connection.set_receive_window(window);
         }
         if taken.allowed < config::MAX_STREAMS && taken.now > taken.allowed as usize / 2 {

@@ -13,6 +13,7 @@ mod joined;
 pub(crate) mod link;
 pub(crate) mod pool;
 pub(crate) mod preface;
+pub(crate) mod qlog;
 pub(crate) mod raw;
 pub(crate) mod server;
 mod steering;

@@ -13,7 +13,7 @@ use std::{
 
 use nix::errno::Errno;
 use quinn::{
-    ClientConfig, ConnectionError, Endpoint, EndpointConfig, TokioRuntime,
+    ClientConfig, ConnectionError, Endpoint, EndpointConfig, Side, TokioRuntime,
     crypto::rustls::QuicClientConfig,
 };
 use tokio::sync::watch;
@@ -266,7 +266,7 @@ impl Pool {
             .map_err(|_| Errno::ECONNREFUSED)?;
         tokio::select! {
             connected = connecting => match connected {
-                Ok(connection) => Ok(Link::new(connection)),
+                Ok(connection) => Ok(Link::new(connection, self.settings.tuning)),
                 Err(error) => {
                     let shown = code::shown(&error);
                     tracing::info!(peer = %key.peer, error = shown, "no QUIC connection");
@@ -311,9 +311,13 @@ impl Pool {
     fn client_config(&self, peer: SocketAddr, route: &Route) -> Result<ClientConfig, ConfigError> {
         let crypto = QuicClientConfig::try_from(self.trust.client_config(peer)?)?;
         let mut config = ClientConfig::new(Arc::new(crypto));
-        let transport =
-            config::transport(route.mtu(), self.settings.idle_timeout, config::NO_STREAMS);
-        config.transport_config(transport);
+        let settings = &self.settings;
+        let mut transport =
+            settings
+                .tuning
+                .transport(route.mtu(), settings.idle_timeout, config::NO_STREAMS);
+        transport.qlog_stream(settings.qlog_stream(Side::Client, peer));
+        config.transport_config(Arc::new(transport));
         Ok(config)
     }
 

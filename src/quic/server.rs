@@ -13,7 +13,7 @@ use std::{
 
 use quinn::{
     Connection, ConnectionError, Endpoint, EndpointConfig, Incoming, RecvStream, SendStream,
-    ServerConfig, TokioRuntime, VarInt, crypto::rustls::QuicServerConfig,
+    ServerConfig, Side, TokioRuntime, VarInt, crypto::rustls::QuicServerConfig,
 };
 
 use tokio::{
@@ -266,7 +266,7 @@ impl Server {
             Err(error) => return error.report(&self.trust, client),
         };
         drop(place);
-        let link = Link::new(connection);
+        let link = Link::new(connection, shared.settings.tuning);
         tracing::info!(%client, "accepted a QUIC connection");
         if !self.keep(&link) {
             return say_go_away(link).await;
@@ -319,8 +319,11 @@ impl Server {
         } else {
             first_streams(settings.wire)
         };
-        let transport = config::server_transport(mtu, settings.idle_timeout, streams);
-        config.transport_config(transport);
+        let mut transport = settings
+            .tuning
+            .server_transport(mtu, settings.idle_timeout, streams);
+        transport.qlog_stream(settings.qlog_stream(Side::Server, client));
+        config.transport_config(Arc::new(transport));
         let validation = self.validate(&incoming, entrance, mtu);
         let connecting = incoming.accept_with(Arc::new(config))?;
         let connected = tokio::time::timeout(config::HANDSHAKE_TIME, connecting).await;

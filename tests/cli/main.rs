@@ -42,6 +42,7 @@ mod talk;
 mod terminal;
 mod threads;
 mod trust;
+mod tuning;
 mod zpoline;
 
 use std::path::Path;
