@@ -6,28 +6,32 @@ use std::{
     fmt,
     future::{Future, poll_fn},
     io::{self, IoSliceMut},
-    net::SocketAddr,
-    os::fd::AsFd,
-    pin::Pin,
+    net::{SocketAddr, UdpSocket as StdUdpSocket},
+    os::fd::{AsFd, OwnedFd},
+    pin::{Pin, pin},
     sync::{
         Arc, Mutex, MutexGuard, PoisonError, Weak,
-        atomic::{AtomicUsize, Ordering},
+        atomic::{AtomicBool, AtomicUsize, Ordering},
     },
     task::{Context, Poll, ready},
+    time::Duration,
 };
 
 use quinn::{
     AsyncUdpSocket, UdpPoller,
-    udp::{RecvMeta, Transmit, UdpSocketState},
+    udp::{RecvMeta, Transmit, UdpSockRef, UdpSocketState},
 };
 use socket2::{Domain, SockRef, Type};
-use tokio::{io::Interest, sync::Notify};
+use tokio::{
+    io::{Interest, unix::AsyncFd},
+    sync::Notify,
+};
 
 use super::{
     budget::{Budget, Validation},
     joined::{self, Joined},
 };
-use crate::sys::fd::replace;
+use crate::sys::fd::{replace, watch};
 
 /// Largest UDP payload over IPv4 (RFC 768, RFC 791): 65,535 less 20 and 8 bytes of headers. A send
 /// with segmentation offload beyond this fails with EMSGSIZE, and its datagrams vanish.
@@ -44,17 +48,25 @@ const KERNEL_BUFFER: usize = 8 << 20;
 /// Buffers filled by one system call, each with all the datagrams that the kernel has joined, up to 64 KiB. quinn would
 /// take 32: what it then decrypts, and the bridge copies, would have left the processor's cache meanwhile.
 const RECEIVE_BATCH: usize = 8;
+/// How often room is looked for when it cannot be waited for, for want of descriptors.
+const LOOK_INTERVAL: Duration = Duration::from_millis(5);
 
 /// A UDP socket for quinn.
 #[derive(Debug)]
 pub(crate) struct UdpSocket {
-    io: tokio::net::UdpSocket,
+    /// Watched for what arrives. Not for room to send: each datagram that a peer on this host takes makes some, and would
+    /// wake this side.
+    io: AsyncFd<OwnedFd>,
     state: UdpSocketState,
+    /// It would take no more.
+    full: AtomicBool,
+    /// Notified when it takes more, or when nothing will leave any more.
+    room: Notify,
     /// Size of the datagrams in the last batch that was sent, in bytes.
     segment: AtomicUsize,
     budget: Arc<Budget>,
     joined: Mutex<Joined>,
-    /// Datagrams wait, or none will any more: the port was given up, or the socket is no more.
+    /// Datagrams wait, for more or for room; or none will any more: the port was given up, or the socket is no more.
     waits: Arc<Notify>,
 }
 
@@ -63,15 +75,18 @@ impl UdpSocket {
     ///
     /// # Errors
     /// Of setsockopt(2) for what quinn-udp needs.
-    pub(crate) fn new(socket: std::net::UdpSocket) -> io::Result<Arc<Self>> {
+    pub(crate) fn new(socket: StdUdpSocket) -> io::Result<Arc<Self>> {
         let reference = SockRef::from(&socket);
         // Without privilege these are capped silently; `quicwrap doctor` tells the limits.
         reference.set_recv_buffer_size(KERNEL_BUFFER)?;
         reference.set_send_buffer_size(KERNEL_BUFFER)?;
         let state = UdpSocketState::new((&socket).into())?;
+        socket.set_nonblocking(true)?;
         let socket = Arc::new(Self {
-            io: tokio::net::UdpSocket::from_std(socket)?,
+            io: watch(socket.into(), Interest::READABLE)?,
             state,
+            full: AtomicBool::new(false),
+            room: Notify::new(),
             segment: AtomicUsize::new(1),
             budget: Arc::default(),
             joined: Mutex::default(),
@@ -105,10 +120,38 @@ impl UdpSocket {
         self.waits.notify_one();
     }
 
+    fn reference(&self) -> UdpSockRef<'_> {
+        self.io.get_ref().into()
+    }
+
     fn send(&self, transmit: &Transmit<'_>) -> io::Result<()> {
-        self.io.try_io(Interest::WRITABLE, || {
-            self.state.send((&self.io).into(), transmit)
-        })
+        let sent = self.state.send(self.reference(), transmit);
+        if let Err(error) = &sent
+            && error.kind() == io::ErrorKind::WouldBlock
+        {
+            self.full.store(true, Ordering::Relaxed);
+            self.waits.notify_one();
+        }
+        sent
+    }
+
+    /// Whoever waits for room tries again.
+    fn has_room(&self) {
+        self.full.store(false, Ordering::Relaxed);
+        self.room.notify_waiters();
+    }
+
+    /// Waits until the socket takes more, as far as is known.
+    async fn writable(&self) {
+        loop {
+            let mut room = pin!(self.room.notified());
+            // Registered before the look, so that nothing in between is missed.
+            room.as_mut().enable();
+            if !self.full.load(Ordering::Relaxed) {
+                return;
+            }
+            room.await;
+        }
     }
 
     /// Sends what has waited.
@@ -146,34 +189,50 @@ impl Drop for UdpSocket {
     }
 }
 
-/// Sends what waits for more, as soon as whoever would add to it has had its turn and has not.
-async fn send_what_waits(socket: Weak<UdpSocket>, waits: Arc<Notify>) {
+/// Sends what waits for more, as soon as whoever would add to it has had its turn and has not; and watches for room
+/// while the socket is full.
+async fn send_what_waits(weak: Weak<UdpSocket>, waits: Arc<Notify>) {
     let mut seen = 0;
     loop {
         waits.notified().await;
         loop {
             let_others_run().await;
-            let Some(socket) = socket.upgrade() else {
+            let Some(socket) = weak.upgrade() else {
                 return;
             };
-            let sent = {
-                let mut joined = socket.joined();
-                if joined.is_empty() {
-                    break;
-                }
-                if std::mem::replace(&mut seen, joined.additions) != joined.additions {
-                    continue;
-                }
-                socket.send_joined(&mut joined)
-            };
-            if sent.is_err() {
+            if socket.full.load(Ordering::Relaxed) {
+                let room = find_room(socket.io.get_ref().try_clone());
+                drop(socket);
                 tokio::select! {
-                    _ = socket.io.writable() => {}
-                    // Its port was given up, and it is writable no more.
+                    () = room => if let Some(socket) = weak.upgrade() {
+                        socket.has_room();
+                    },
+                    // Its port may have been given up, which a copy would keep.
                     () = waits.notified() => {}
                 }
+                continue;
             }
+            let mut joined = socket.joined();
+            if joined.is_empty() {
+                break;
+            }
+            if std::mem::replace(&mut seen, joined.additions) != joined.additions {
+                continue;
+            }
+            let _: io::Result<()> = socket.send_joined(&mut joined);
         }
+    }
+}
+
+/// Waits until a socket takes more; this is a copy, watched for that alone.
+async fn find_room(copy: io::Result<OwnedFd>) {
+    let found = match copy.and_then(|copy| watch(copy, Interest::WRITABLE)) {
+        Ok(copy) => copy.writable().await.map(drop),
+        Err(error) => Err(error),
+    };
+    if let Err(error) = found {
+        tracing::debug!(%error, "room in a QUIC socket is looked for by the clock");
+        tokio::time::sleep(LOOK_INTERVAL).await;
     }
 }
 
@@ -249,26 +308,21 @@ impl AsyncUdpSocket for UdpSocket {
         meta: &mut [RecvMeta],
     ) -> Poll<io::Result<usize>> {
         loop {
-            ready!(self.io.poll_recv_ready(cx))?;
+            let mut ready = ready!(self.io.poll_read_ready(cx))?;
             let batch = bufs.len().min(RECEIVE_BATCH);
-            let received = self.io.try_io(Interest::READABLE, || {
-                self.state.recv((&self.io).into(), &mut bufs[..batch], meta)
-            });
-            match received {
+            match self.state.recv(self.reference(), &mut bufs[..batch], meta) {
                 Ok(count) => {
                     if count < batch {
                         // Nothing is left: asking once more, only to hear so, would cost another system call. What
                         // comes from now on is told by epoll again, which is asked by this thread, and later.
-                        let _: io::Result<()> = self
-                            .io
-                            .try_io(Interest::READABLE, || Err(io::ErrorKind::WouldBlock.into()));
+                        ready.clear_ready();
                     }
                     for datagrams in &meta[..count] {
                         self.budget.received(datagrams.addr, datagrams.len);
                     }
                     return Poll::Ready(Ok(count));
                 }
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => ready.clear_ready(),
                 // An error that a datagram of ours has met must not end the endpoint.
                 Err(error) => tracing::debug!(%error, "receiving on a QUIC socket"),
             }
@@ -276,7 +330,10 @@ impl AsyncUdpSocket for UdpSocket {
     }
 
     fn local_addr(&self) -> io::Result<SocketAddr> {
-        self.io.local_addr()
+        let address = SockRef::from(self.io.get_ref()).local_addr()?;
+        address
+            .as_socket()
+            .ok_or_else(|| io::ErrorKind::Unsupported.into())
     }
 
     fn may_fragment(&self) -> bool {
@@ -296,7 +353,7 @@ impl AsyncUdpSocket for UdpSocket {
     }
 }
 
-type Writable = Pin<Box<dyn Future<Output = io::Result<()>> + Send + Sync>>;
+type Writable = Pin<Box<dyn Future<Output = ()> + Send + Sync>>;
 
 /// Waits for the socket to take more. Each connection has its own, so that all are woken.
 struct Poller {
@@ -307,13 +364,16 @@ struct Poller {
 impl UdpPoller for Poller {
     fn poll_writable(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let this = &mut *self;
+        if this.waiting.is_none() && !this.socket.full.load(Ordering::Relaxed) {
+            return Poll::Ready(Ok(()));
+        }
         let waiting = this.waiting.get_or_insert_with(|| {
             let socket = Arc::clone(&this.socket);
-            Box::pin(async move { socket.io.writable().await })
+            Box::pin(async move { socket.writable().await })
         });
-        let result = ready!(waiting.as_mut().poll(cx));
+        ready!(waiting.as_mut().poll(cx));
         this.waiting = None;
-        Poll::Ready(result)
+        Poll::Ready(Ok(()))
     }
 }
 
@@ -329,11 +389,11 @@ mod tests {
 
     #[tokio::test]
     async fn a_port_that_was_given_up_can_be_bound_although_the_socket_lives() {
-        let socket = UdpSocket::new(std::net::UdpSocket::bind("127.0.0.1:0").unwrap()).unwrap();
+        let socket = UdpSocket::new(StdUdpSocket::bind("127.0.0.1:0").unwrap()).unwrap();
         let address = socket.local_addr().unwrap();
-        assert!(std::net::UdpSocket::bind(address).is_err());
+        assert!(StdUdpSocket::bind(address).is_err());
         socket.free_port();
-        assert!(std::net::UdpSocket::bind(address).is_ok());
+        assert!(StdUdpSocket::bind(address).is_ok());
     }
 
     /// Sends this many datagrams of 1,200 bytes, as quinn does, and a shorter one if `last` says so; each has its number.
@@ -359,8 +419,7 @@ mod tests {
     async fn what_waits_for_more_arrives_whole_and_in_order() {
         let receiver = tokio::net::UdpSocket::bind("127.0.0.1:0").await.unwrap();
         let destination = receiver.local_addr().unwrap();
-        let sender = UdpSocket::new(std::net::UdpSocket::bind("127.0.0.1:0").unwrap()).unwrap();
-        sender.io.writable().await.unwrap();
+        let sender = UdpSocket::new(StdUdpSocket::bind("127.0.0.1:0").unwrap()).unwrap();
         let mut buffer = [0; 2000];
         for (count, is_short) in [
             (10, false),
@@ -384,8 +443,7 @@ mod tests {
     async fn what_waits_leaves_before_the_port_is_given_up_and_the_task_ends_with_the_socket() {
         let receiver = tokio::net::UdpSocket::bind("127.0.0.1:0").await.unwrap();
         let destination = receiver.local_addr().unwrap();
-        let sender = UdpSocket::new(std::net::UdpSocket::bind("127.0.0.1:0").unwrap()).unwrap();
-        sender.io.writable().await.unwrap();
+        let sender = UdpSocket::new(StdUdpSocket::bind("127.0.0.1:0").unwrap()).unwrap();
         send_in_batches(&sender, destination, 10, false);
         sender.free_port();
         let mut buffer = [0; 2000];
@@ -403,12 +461,11 @@ mod tests {
     #[tokio::test]
     async fn a_batch_larger_than_a_datagram_arrives_whole() {
         let receiver = tokio::net::UdpSocket::bind("127.0.0.1:0").await.unwrap();
-        let sender = UdpSocket::new(std::net::UdpSocket::bind("127.0.0.1:0").unwrap()).unwrap();
+        let sender = UdpSocket::new(StdUdpSocket::bind("127.0.0.1:0").unwrap()).unwrap();
         let segment = 16_336;
         let contents: Vec<u8> = (0..10 * segment)
             .map(|index| (index / segment) as u8)
             .collect();
-        sender.io.writable().await.unwrap();
         sender
             .try_send(&Transmit {
                 destination: receiver.local_addr().unwrap(),
