@@ -15,6 +15,7 @@ mod placement;
 pub(crate) mod port;
 pub(crate) mod read_buffer;
 pub(crate) mod route;
+mod settings;
 pub(crate) mod shared;
 mod snapshot;
 mod tcp;
@@ -28,15 +29,14 @@ use std::{
 };
 
 use nix::errno::Errno;
-use quinn::{QlogStream, Side};
 use tokio::{runtime::Handle, sync::oneshot};
 
+pub(crate) use self::settings::Settings;
 use self::{
-    bindings::{Binding, Bindings, Carriers},
+    bindings::{Binding, Bindings},
     connect::{Attempts, Prepared, Work},
     fallback::WithoutQuic,
     flow::{Carrier, Flow},
-    port::PortOffset,
     shared::Shared,
     workers::{Worker, Workers},
 };
@@ -45,12 +45,11 @@ use crate::{
         socket::SocketId,
         transport::{Begun, BindRequest, BridgedEnd, ConnectRequest, Events, PathInfo, Transport},
     },
-    policy::{self, Rules},
+    policy,
     quic::{
-        config::{self, Tuning},
+        config,
         link::Link,
         pool::{self, Key, Pool},
-        qlog::Qlog,
         raw::Wire,
         server::{Server, ServerError},
     },
@@ -61,33 +60,6 @@ use crate::{
 /// that is lost costs the peer nothing but an idle connection, and a successor on the same port waits
 /// no longer than this.
 const FAREWELL_TIME: Duration = Duration::from_millis(5);
-
-/// What the command line says of connections.
-#[derive(Debug, Clone)]
-pub(crate) struct Settings {
-    /// How long a silent peer is waited for.
-    pub(crate) idle_timeout: Duration,
-    /// Which connections to peers QUIC carries.
-    pub(crate) rules: Rules,
-    /// On which listeners it does.
-    pub(crate) listener_rules: Rules,
-    /// Listeners take plain TCP clients as well.
-    pub(crate) also_tcp: bool,
-    /// Where nobody answers over QUIC, connect over TCP.
-    pub(crate) fall_back: bool,
-    /// How connections lie on the wire.
-    pub(crate) wire: Wire,
-    /// Where UDP ports lie.
-    pub(crate) port_offset: PortOffset,
-    /// Threads that carry connections.
-    pub(crate) threads: usize,
-    /// QUIC connections to one peer.
-    pub(crate) connections: usize,
-    /// How they use the network.
-    pub(crate) tuning: Tuning,
-    /// Where what happens on them is written.
-    pub(crate) qlog: Option<Qlog>,
-}
 
 /// The network, as the emulation knows it.
 pub(crate) struct Network {
@@ -496,21 +468,5 @@ fn quic_path(flow: &Flow, link: &Link, lost_before: (u64, u64)) -> PathInfo {
         received_packets: stats.udp_rx.datagrams,
         bytes_sent: flow.sent.load(Ordering::Relaxed),
         bytes_received: flow.received.load(Ordering::Relaxed),
-    }
-}
-
-impl Settings {
-    /// Where a new QUIC connection is to write what happens on it.
-    pub(crate) fn qlog_stream(&self, side: Side, peer: SocketAddr) -> Option<QlogStream> {
-        self.qlog.as_ref()?.stream(side, peer)
-    }
-
-    /// What carries the connections of a listener that is bound to `address`.
-    fn carriers(&self, address: SocketAddr) -> Carriers {
-        let quic = self.listener_rules.decide(address).carrier == policy::Carrier::Quic;
-        Carriers {
-            quic,
-            tcp: !quic || self.also_tcp,
-        }
     }
 }

@@ -2,36 +2,41 @@
 //! decodes the arguments, asks the emulation and writes back what it says.
 #![forbid(unsafe_code)]
 
+mod accept;
+mod connect;
+mod options;
+mod shutdown;
+
 use std::{
     net::SocketAddr,
-    os::fd::{AsFd, BorrowedFd, OwnedFd},
+    os::fd::{AsFd, OwnedFd},
 };
 
 use nix::errno::Errno;
 use socket2::{Protocol, SockRef};
 
+pub(super) use self::accept::{accept_flags, accepted};
+use self::{
+    accept::accept,
+    connect::{connect, usable},
+    options::{getsockopt, setsockopt},
+    shutdown::shutdown,
+};
 use super::{
     Supervisor,
     call::{Call, identity},
     filter::When,
     pair,
-    park::Parked,
-    queue::Waiting,
     sockets::{End, Entry, Table},
     tasks::{self, Holder},
 };
 use crate::emul::{
     self, address,
-    options::name,
-    outcome::{Answer, Injection, Origin, Outcome, Wait},
-    setsockopt::{RARELY_SET, Value},
+    outcome::{Answer, Injection, Origin, Outcome},
     socket::{Family, Socket, SocketId, State},
 };
 use crate::sys::socket::{INTERFACE_REQUEST_BYTES, ask_interface};
-use crate::zpoline::{
-    self,
-    mark::{self, Mark},
-};
+use crate::zpoline;
 
 /// A call that the filter traps.
 pub(super) struct TrappedCall {
@@ -90,9 +95,6 @@ pub(super) const CALLS: &[TrappedCall] = &[
 /// SIOCGIFADDR, SIOCGIFDSTADDR, SIOCGIFBRDADDR, SIOCGIFNETMASK (linux/sockios.h): inet_ioctl answers them,
 /// AF_UNIX does not.
 pub(super) const INTERFACE_REQUESTS: &[u32] = &[0x8915, 0x8917, 0x8919, 0x891b];
-
-/// The mark of a socket whose connection was told of by the fast path.
-const TOLD: Mark = Mark::Emulated { announced: true };
 
 /// Why a call on a descriptor that is not in the table is continued.
 const FOREIGN: Outcome = Outcome::Native("not an emulated socket");
@@ -228,165 +230,6 @@ fn listen(supervisor: &Supervisor, call: &Call<'_>) -> Answer {
     })
 }
 
-fn connect(supervisor: &Supervisor, call: &Call<'_>) -> Answer {
-    on_socket(supervisor, call, |table, id, end| {
-        let peer = sockaddr(call)?;
-        let nonblocking = pair::is_nonblocking(end.as_fd())?;
-        let (id, end) = usable(supervisor, call, table, id, end)?;
-        let entry = table.get(id).ok_or(Errno::EBADF)?;
-        let (limits, transport) = (&supervisor.limits, supervisor.transport());
-        let socket = &mut entry.socket;
-        if socket.is_untold() && supervisor.fast_path.is_some() && Mark::of(end.as_fd()) == TOLD {
-            socket.announced();
-        }
-        let before = socket.state;
-        let again = matches!(before, State::Connecting { .. });
-        if socket.state == State::Failed {
-            // What read(2) or write(2) has told is not told again.
-            let pairs = pair::take_error(end.as_fd());
-            if pairs == 0 {
-                socket.error = None;
-            }
-        }
-        let answer = emul::connect::connect(socket, id, &peer, nonblocking, limits, transport);
-        let joined = match (before, socket.state) {
-            (State::Idle, State::Connected { .. }) => supervisor.carry(table, id, end.as_fd()),
-            _ if answer.as_ref().err() == Some(&Errno::EINPROGRESS) => {
-                supervisor.join(table, id, end.as_fd())
-            }
-            _ => Ok(()),
-        };
-        if let Err(error) = joined {
-            give_up(supervisor, table, id);
-            return Err(error);
-        }
-        if let Ok(Outcome::Park(wait)) = answer {
-            // __inet_stream_connect keeps the errno of the state it found while it waits.
-            let timed_out = if again {
-                Errno::EALREADY
-            } else {
-                Errno::EINPROGRESS
-            };
-            let timeout = SockRef::from(&end).write_timeout().unwrap_or(None);
-            table
-                .parked
-                .push(Parked::new(call.trapped, id, wait, end, timeout, timed_out));
-        }
-        answer
-    })
-}
-
-/// Ends an attempt to connect that cannot be shown.
-fn give_up(supervisor: &Supervisor, table: &mut Table, id: SocketId) {
-    supervisor.transport().abandon(id);
-    if let Some(entry) = table.get(id) {
-        entry.socket.disconnected();
-        if !entry.socket.has_port {
-            supervisor.transport().release(id);
-        }
-    }
-}
-
-/// The socket to connect or listen with. After a failed attempt or the end of listening, TCP lets the
-/// program begin anew; the pair is spent then, and a new end takes its place under the same number.
-fn usable(
-    supervisor: &Supervisor,
-    call: &Call<'_>,
-    table: &mut Table,
-    id: SocketId,
-    end: OwnedFd,
-) -> Result<(SocketId, OwnedFd), Errno> {
-    let entry = table.get(id).ok_or(Errno::EBADF)?;
-    let unused = matches!(entry.end, End::Alone) && !entry.spent;
-    if entry.socket.state != State::Idle || unused {
-        return Ok((id, end));
-    }
-    let fd = call.int(0);
-    let nonblocking = pair::is_nonblocking(end.as_fd())?;
-    take_over(supervisor, entry, end.as_fd());
-    let mut socket = entry.socket.clone();
-    let held = socket.local.filter(|_| socket.has_port);
-    socket.has_port = false;
-    let (new_id, program) = supervisor.create(table, socket, nonblocking)?;
-    if let Some(local) = held {
-        // Its address moves to the new pair; it was permitted before.
-        supervisor.transport().release(id);
-        let entry = table.get(new_id).ok_or(Errno::EBADF)?;
-        let (bytes, privileged) = (address::encode(&local), || true);
-        let (limits, transport) = (&supervisor.limits, supervisor.transport());
-        emul::bind::bind(
-            &mut entry.socket,
-            new_id,
-            &bytes,
-            privileged,
-            limits,
-            transport,
-        )?;
-        supervisor.watch_close(new_id, program.as_fd());
-    }
-    let cloexec = tasks::is_cloexec(call.tid(), fd);
-    supervisor
-        .listener
-        .replace(call.trapped.id, program.as_fd(), fd, cloexec)?;
-    table.remove(id);
-    Ok((new_id, program))
-}
-
-fn accept(supervisor: &Supervisor, call: &Call<'_>) -> Answer {
-    on_socket(supervisor, call, |table, id, end| {
-        call.still_valid()?;
-        let flags = accept_flags(call);
-        emul::accept::check_flags(flags)?;
-        emul::accept::check(&table.get(id).ok_or(Errno::EBADF)?.socket)?;
-        let nonblocking = flags & libc::SOCK_NONBLOCK != 0;
-        if let Some((waiting, connection)) = table.dequeue(id, end.as_fd(), nonblocking) {
-            let rare = table.get(id).is_some_and(|entry| entry.rarely_set);
-            return accepted(call, (id, end.as_fd()), rare, waiting, connection);
-        }
-        if pair::is_nonblocking(end.as_fd())? {
-            return Err(Errno::EAGAIN);
-        }
-        let timeout = SockRef::from(&end).read_timeout().unwrap_or(None);
-        let parked = Parked::new(call.trapped, id, Wait::Accept, end, timeout, Errno::EAGAIN);
-        table.parked.push(parked);
-        Ok(Outcome::Park(Wait::Accept))
-    })
-}
-
-/// accept4(2)'s flags.
-pub(super) fn accept_flags(call: &Call<'_>) -> i32 {
-    if call.trapped.number == libc::SYS_accept4 {
-        call.int(3)
-    } else {
-        0
-    }
-}
-
-/// What accept(2) comes to when a connection is there; the caller may have waited for it. `rare` options
-/// have been set on the listener.
-pub(super) fn accepted(
-    call: &Call<'_>,
-    (listener, listening): (SocketId, BorrowedFd<'_>),
-    rare: bool,
-    waiting: Waiting,
-    connection: OwnedFd,
-) -> Answer {
-    let flags = accept_flags(call);
-    pair::inherit_options(listening, connection.as_fd(), rare);
-    if !call.pointer(1).is_null() {
-        write_address(call, &waiting.peer)?;
-    }
-    Ok(Outcome::Inject(Injection {
-        fd: connection,
-        cloexec: flags & libc::SOCK_CLOEXEC != 0,
-        origin: Origin::Accepted {
-            listener,
-            connection: waiting.connection,
-            peer: waiting.peer,
-        },
-    }))
-}
-
 /// Writes an address to arguments 1 and 2, a value-result length: what does not fit is cut, and the
 /// length says how long it would have been. getsockname(2), NOTES.
 fn write_address(call: &Call<'_>, value: &SocketAddr) -> Result<(), Errno> {
@@ -408,150 +251,6 @@ fn getpeername(supervisor: &Supervisor, call: &Call<'_>) -> Answer {
         write_address(call, &emul::getsockname::getpeername(&entry.socket)?)?;
         Ok(Outcome::Value(0))
     })
-}
-
-fn shutdown(supervisor: &Supervisor, call: &Call<'_>) -> Answer {
-    on_socket(supervisor, call, |table, id, end| {
-        call.still_valid()?;
-        let entry = table.get(id).ok_or(Errno::EBADF)?;
-        let before = entry.socket.state;
-        let how = call.int(1);
-        let answer = emul::shutdown::shutdown(&mut entry.socket, id, how, supervisor.transport());
-        let now = entry.socket.state;
-        match before {
-            State::Idle
-                if matches!(entry.end, End::Alone)
-                    && answer.as_ref().err() == Some(&Errno::ENOTCONN) =>
-            {
-                pair::shut_down(end.as_fd(), how);
-                entry.spent = true;
-            }
-            State::Listening { .. } if now == State::Idle => {
-                stop_listening(supervisor, table, id, end.as_fd());
-            }
-            State::Connecting { .. } => stop_connecting(supervisor, table, id),
-            State::Connected { .. } if how != libc::SHUT_RD && answer.is_ok() => {
-                return Ok(finish(supervisor, entry, end.as_fd(), how));
-            }
-            _ => {}
-        }
-        answer
-    })
-}
-
-/// Shuts down a connection for writing, and seals what was written ([`Seal`](emul::transport::Seal)).
-fn finish(supervisor: &Supervisor, entry: &Entry, program: BorrowedFd<'_>, how: i32) -> Outcome {
-    let End::Bridged(seal) = &entry.end else {
-        return Outcome::Native("the pair ends the direction");
-    };
-    let mut sealed = seal.lock();
-    // A queue that is full takes no seal: a later reset then shows as an end of file. One that was shut
-    // down before takes none either.
-    *sealed |= pair::seal(program, supervisor.drained.as_fd());
-    pair::shut_down(program, how);
-    Outcome::Value(0)
-}
-
-/// accept(2) no longer finds a listener; what waited is dropped, and so reset. Who polls it sees a
-/// hang-up.
-fn stop_listening(
-    supervisor: &Supervisor,
-    table: &mut Table,
-    id: SocketId,
-    program: BorrowedFd<'_>,
-) {
-    // First: nothing comes into the queue behind that.
-    pair::shut_down(program, libc::SHUT_RDWR);
-    table.drop_queue(id, Some(program));
-    table.set_end(id, End::Closed);
-    while let Some(parked) = table.unpark(id, Wait::Accept) {
-        supervisor.answer_parked(table, parked, Err(Errno::EINVAL));
-    }
-}
-
-/// Whoever waits for the connection, or polls for it, is told that there will be none.
-fn stop_connecting(supervisor: &Supervisor, table: &mut Table, id: SocketId) {
-    if table
-        .get(id)
-        .is_some_and(|entry| matches!(entry.end, End::Ours(_)))
-    {
-        // With the filler unread, which raises EPOLLERR and EPOLLHUP.
-        drop(table.set_end(id, End::Closed));
-    }
-    while let Some(parked) = table.unpark(id, Wait::Connect) {
-        if let Some(entry) = table.get(id) {
-            entry.socket.error = None;
-        }
-        supervisor.answer_parked(table, parked, Err(Errno::ECONNRESET));
-    }
-}
-
-fn getsockopt(supervisor: &Supervisor, call: &Call<'_>) -> Answer {
-    on_socket(supervisor, call, |table, id, end| {
-        let entry = table.get(id).ok_or(Errno::EBADF)?;
-        let option = (call.int(1), call.int(2));
-        let length = call.read_int(call.pointer(4))?;
-        let room = emul::getsockopt::room(entry.socket.family, option, length)?;
-        if mark::NOTED.contains(&option) {
-            take_over(supervisor, entry, end.as_fd());
-        }
-        let (limits, transport) = (&supervisor.limits, supervisor.transport());
-        let bytes = if option == (libc::SOL_SOCKET, libc::SO_ERROR) {
-            let pairs = pair::take_error(end.as_fd());
-            emul::getsockopt::take_error(&mut entry.socket, pairs)
-                .to_ne_bytes()
-                .to_vec()
-        } else {
-            emul::getsockopt::getsockopt(&entry.socket, id, option, room, limits, transport)?
-        };
-        if option == (libc::SOL_SOCKET, libc::SO_PEERNAME) && room > bytes.len() {
-            return Err(Errno::EINVAL);
-        }
-        let cut = &bytes[..room.min(bytes.len())];
-        call.write_value(call.pointer(3), cut, call.pointer(4), cut.len() as i32)?;
-        Ok(Outcome::Value(0))
-    })
-}
-
-fn setsockopt(supervisor: &Supervisor, call: &Call<'_>) -> Answer {
-    on_socket(supervisor, call, |table, id, end| {
-        let entry = table.get(id).ok_or(Errno::EBADF)?;
-        let option = (call.int(1), call.int(2));
-        if option.0 == libc::SOL_SOCKET && RARELY_SET.contains(&option.1) {
-            entry.rarely_set = true;
-            return Ok(Outcome::Native("the pair keeps the option"));
-        }
-        let length = usize::try_from(call.int(4)).map_err(|_| Errno::EINVAL)?;
-        let bytes = call.read(call.pointer(3), length.min(option_bytes(option)));
-        if bytes == Err(Errno::ESRCH) {
-            return Err(Errno::ESRCH);
-        }
-        let value = Value { length, bytes };
-        if mark::NOTED.contains(&option) {
-            take_over(supervisor, entry, end.as_fd());
-        }
-        let (limits, transport) = (&supervisor.limits, supervisor.transport());
-        emul::setsockopt::setsockopt(&mut entry.socket, option, &value, limits, transport)
-    })
-}
-
-/// Takes over what the fast path has set.
-fn take_over(supervisor: &Supervisor, entry: &mut Entry, end: BorrowedFd<'_>) {
-    if supervisor.fast_path.is_none() {
-        return;
-    }
-    for (name, on) in mark::take_noted(end) {
-        entry.socket.options.set(name, on.into());
-    }
-}
-
-/// Bytes that the kernel reads of an option's value.
-fn option_bytes(option: emul::options::Name) -> usize {
-    match option {
-        name::SO_LINGER | name::SO_MAX_PACING_RATE => 8,
-        (libc::IPPROTO_TCP, libc::TCP_CONGESTION) => 16,
-        _ => 4,
-    }
 }
 
 /// A filter of the program's own may not know the calls that the fast path makes in its name.
