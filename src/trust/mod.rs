@@ -14,6 +14,7 @@ mod chain;
 pub(crate) mod identity;
 pub(crate) mod known_hosts;
 pub(crate) mod pem;
+mod provider;
 mod reload;
 pub(crate) mod state_dir;
 pub(crate) mod throttle;
@@ -30,7 +31,6 @@ use std::sync::{Arc, Mutex, PoisonError};
 use aws_lc_rs::hmac;
 use rustls::client::{ResolvesClientCert, Resumption};
 use rustls::crypto::CryptoProvider;
-use rustls::crypto::aws_lc_rs::{cipher_suite, default_provider};
 use rustls::pki_types::{CertificateDer, ServerName};
 use rustls::server::{NoClientAuth, danger::ClientCertVerifier};
 use rustls::{KeyLog, KeyLogFile};
@@ -46,6 +46,7 @@ use self::throttle::Throttle;
 use self::verifier::{PeerVerifier, Policy};
 
 pub(crate) use options::{TrustError, TrustOptions};
+pub(crate) use provider::provider;
 
 /// The application protocol (RFC 7301) of quicwrap's own streams and prefaces.
 pub(crate) const ALPN: &[u8] = b"quicwrap/1";
@@ -400,19 +401,6 @@ fn random<const N: usize>() -> Result<[u8; N], TrustError> {
     let mut bytes = [0; N];
     aws_lc_rs::rand::fill(&mut bytes).map_err(|_| TrustError::Random)?;
     Ok(bytes)
-}
-
-/// AES-128-GCM first: the fastest where the processor has AES instructions, and the one RFC 8446
-/// section 9.1 requires. The client's order decides.
-pub(crate) fn provider() -> CryptoProvider {
-    CryptoProvider {
-        cipher_suites: vec![
-            cipher_suite::TLS13_AES_128_GCM_SHA256,
-            cipher_suite::TLS13_AES_256_GCM_SHA384,
-            cipher_suite::TLS13_CHACHA20_POLY1305_SHA256,
-        ],
-        ..default_provider()
-    }
 }
 
 fn key_log(path: Option<&Path>) -> Result<Arc<dyn KeyLog>, TrustError> {
