@@ -54,8 +54,7 @@ const LOOK_INTERVAL: Duration = Duration::from_millis(5);
 /// A UDP socket for quinn.
 #[derive(Debug)]
 pub(crate) struct UdpSocket {
-    /// Watched for what arrives. Not for room to send: each datagram that a peer on this host takes makes some, and would
-    /// wake this side.
+    /// Watched for what arrives. Not for room to send: each datagram makes some when it has left, and would wake this side.
     io: AsyncFd<OwnedFd>,
     state: UdpSocketState,
     /// It would take no more.
@@ -128,8 +127,8 @@ impl UdpSocket {
         let sent = self.state.send(self.reference(), transmit);
         if let Err(error) = &sent
             && error.kind() == io::ErrorKind::WouldBlock
+            && !self.full.swap(true, Ordering::Relaxed)
         {
-            self.full.store(true, Ordering::Relaxed);
             self.waits.notify_one();
         }
         sent
