@@ -265,6 +265,41 @@ fn a_process_that_is_stopped_and_continued_goes_on() {
     assert_eq!(race(&["stop", "300"]).success().text(), "done\n");
 }
 
+/// A cgroup of its own, with the freezer of cgroups(7), version 2.
+struct Cgroup(PathBuf);
+
+impl Cgroup {
+    fn new() -> Self {
+        let mounts = std::fs::read_to_string("/proc/self/mountinfo").unwrap();
+        // proc_pid_mountinfo(5): the fifth field is where, the first behind " - " what.
+        let place = mounts.lines().find_map(|line| {
+            let (place, kind) = line.split_once(" - ")?;
+            let is_it = kind.starts_with("cgroup2 ");
+            is_it.then(|| PathBuf::from(place.split(' ').nth(4).unwrap_or_default()))
+        });
+        let place = place.expect("a cgroup2 file system must be mounted for this test");
+        let own = place.join(format!("quicwrap-test-{}", std::process::id()));
+        std::fs::create_dir(&own)
+            .unwrap_or_else(|error| panic!("{}, as root: {error}", own.display()));
+        Self(own)
+    }
+}
+
+impl Drop for Cgroup {
+    fn drop(&mut self) {
+        // Empty by now, or the test has failed.
+        let _ = std::fs::remove_dir(&self.0);
+    }
+}
+
+#[test]
+fn a_process_that_is_frozen_and_thawed_goes_on_and_keeps_nobody_waiting() {
+    wrapped_only!();
+    let cgroup = Cgroup::new();
+    let path = cgroup.0.to_str().unwrap();
+    assert_eq!(race(&["freeze", "100", path]).success().text(), "done\n");
+}
+
 #[test]
 fn the_exit_status_of_a_process_that_is_traced_arrives() {
     wrapped_only!();

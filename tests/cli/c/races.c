@@ -4,6 +4,7 @@
  *   patch   threads, and a process that shares the memory, make the same calls from the same sites
  *   exit    one thread ends the process, with status 7, while the leader makes its first calls; one round
  *   stop    a child of each round is stopped during its first calls, and continued at once: it must go on
+ *   freeze  as stop, by the freezer of the next argument, a cgroup; meanwhile others' calls are answered
  *   held    another thread is in the middle of execve(2), for as long as the leader's first call has no answer:
  *           ROUNDS is then a program to execute, and the next argument its interpreter */
 #define _GNU_SOURCE
@@ -144,6 +145,36 @@ static void stop_round(int round)
         fail("a child that was continued");
 }
 
+/* Writes to a file of the cgroup. */
+static void write_to(const char *cgroup, const char *name, const char *text)
+{
+    char path[4096];
+    snprintf(path, sizeof path, "%s/%s", cgroup, name);
+    int file = open(path, O_WRONLY | O_CLOEXEC);
+    if (file < 0 || write(file, text, strlen(text)) < 0)
+        fail(path);
+    close(file);
+}
+
+static void freeze_round(int round, const char *cgroup)
+{
+    int child = fork(), status;
+    if (child == 0) {
+        write_to(cgroup, "cgroup.procs", "0");
+        mode = "calls";
+        rounds = 1;
+        next_round();
+    }
+    usleep(round * 7919 % 6000);
+    write_to(cgroup, "cgroup.freeze", "1");
+    /* Now and then for longer than the supervisor waits for a thread to stop. */
+    usleep(round % 25 == 0 ? 150000 : 1000);
+    calls();
+    write_to(cgroup, "cgroup.freeze", "0");
+    if (waitpid(child, &status, 0) != child || status != 0)
+        fail("a child that was thawed");
+}
+
 static char *program;
 
 static void *execute_program(void *unused)
@@ -186,6 +217,9 @@ int main(int argc, char **argv)
     if (strcmp(mode, "stop") == 0)
         for (int round = 0; round < rounds; round++)
             stop_round(round);
+    else if (strcmp(mode, "freeze") == 0)
+        for (int round = 0; round < rounds; round++)
+            freeze_round(round, argv[3]);
     else if (rounds > 0 && strcmp(mode, "exec") == 0)
         exec_round();
     else if (rounds > 0 && strcmp(mode, "patch") == 0)
