@@ -9,7 +9,7 @@ use super::{
     options::{Limits, Name, Spec, name},
     socket::{Family, Socket, SocketId, State},
     tcp_info,
-    transport::Transport,
+    transport::{PathInfo, Transport},
 };
 
 /// TCP_MSS_DEFAULT: what an unconnected socket reports, RFC 9293 section 3.7.1.
@@ -52,14 +52,14 @@ pub(crate) fn getsockopt(
         (libc::SOL_SOCKET, libc::SO_PEERNAME) => return Ok(address::encode(&getpeername(socket)?)),
         name::TCP_MAXSEG => maxseg(socket, id, transport),
         (libc::IPPROTO_TCP, libc::TCP_INFO) => {
-            let path = transport.path(id);
+            let path = path(socket, id, transport);
             return Ok(tcp_info::encode(socket, path.as_ref()));
         }
         (libc::IPPROTO_TCP, libc::TCP_CONGESTION) => return Ok(congestion(transport)),
         // ip(7): no IP options were received.
         (libc::IPPROTO_IP, libc::IP_OPTIONS) => return Ok(Vec::new()),
         (libc::IPPROTO_IP, libc::IP_MTU) | (libc::IPPROTO_IPV6, libc::IPV6_MTU) => {
-            let path = transport.path(id).ok_or(Errno::ENOTCONN)?;
+            let path = path(socket, id, transport).ok_or(Errno::ENOTCONN)?;
             path.mtu.cast_signed()
         }
         _ => stored(socket, option, limits)?,
@@ -138,17 +138,20 @@ fn pacing_rate(socket: &Socket, room: usize) -> Vec<u8> {
     rate.to_ne_bytes().to_vec()
 }
 
+/// do_tcp_getsockopt: what the program has set counts while there is no connection.
 fn maxseg(socket: &Socket, id: SocketId, transport: &dyn Transport) -> i32 {
-    match socket.state {
-        State::Connected { .. } => {
-            let path = transport.path(id);
-            path.map_or(DEFAULT_MSS, |path| path.mss.cast_signed())
-        }
-        _ => match socket.options.value(name::TCP_MAXSEG) {
-            0 => DEFAULT_MSS,
-            set => set,
-        },
-    }
+    let path = || path(socket, id, transport).map(|path| path.mss.cast_signed());
+    let found = match (socket.state, socket.options.value(name::TCP_MAXSEG)) {
+        (State::Connected { .. }, _) | (State::Closed, 0) => path(),
+        (_, 0) => None,
+        (_, set) => Some(set),
+    };
+    found.unwrap_or(DEFAULT_MSS)
+}
+
+/// The path of a connection, also of one that is over.
+fn path(socket: &Socket, id: SocketId, transport: &dyn Transport) -> Option<PathInfo> {
+    transport.path(id).or(socket.path.as_deref().copied())
 }
 
 fn congestion(transport: &dyn Transport) -> Vec<u8> {
@@ -211,6 +214,26 @@ mod tests {
         socket.reset(Errno::ETIMEDOUT);
         assert_eq!(take_error(&mut socket, 0), 0);
         assert_eq!(take_error(&mut socket, libc::ECONNRESET), libc::ECONNRESET);
+    }
+
+    #[test]
+    fn the_path_is_known_when_the_connection_is_over() {
+        let known = PathInfo {
+            mss: 1_411,
+            ..PathInfo::default()
+        };
+        let mut socket = tcp();
+        socket.state = State::Closed;
+        socket.path = Some(Box::new(known));
+        let gone = FakeTransport {
+            knows_no_path: true,
+            ..FakeTransport::default()
+        };
+        assert_eq!(path(&socket, ID, &gone), Some(known));
+        assert_eq!(maxseg(&socket, ID, &gone), 1_411);
+        socket.disconnected();
+        assert_eq!(path(&socket, ID, &gone), None);
+        assert_eq!(maxseg(&socket, ID, &gone), DEFAULT_MSS);
     }
 
     #[test]

@@ -5,7 +5,7 @@ use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use nix::errno::Errno;
 
-use super::{address, options::Options};
+use super::{address, options::Options, transport::PathInfo};
 
 /// A socket's identity: a SO_COOKIE, which survives dup, fork, exec and SCM_RIGHTS and is never used
 /// twice. It is that of the program's end, or of our end if accept(2) made the program's.
@@ -90,6 +90,8 @@ pub(crate) struct Socket {
     pub(crate) error: Option<Errno>,
     /// Directions of the connection that have ended.
     pub(crate) ends: Ends,
+    /// The connection's path as it was told last, which is asked for before the network knows it and after it does.
+    pub(crate) path: Option<Box<PathInfo>>,
 }
 
 /// What bind(2) fixed.
@@ -142,6 +144,7 @@ impl Socket {
             state: State::Idle,
             error: None,
             ends: Ends::default(),
+            path: None,
         })
     }
 
@@ -160,6 +163,7 @@ impl Socket {
             },
             error: None,
             ends: Ends::default(),
+            path: None,
         }
     }
 
@@ -195,6 +199,7 @@ impl Socket {
     /// shutdown(2) ends an attempt or a listener.
     pub(crate) fn disconnected(&mut self) {
         self.state = State::Idle;
+        self.path = None;
         self.give_port_back();
         if !self.bound.address
             && let Some(local) = &mut self.local

@@ -34,6 +34,7 @@ pub(crate) struct FakeTransport {
     pub(crate) released: Mutex<Vec<SocketId>>,
     pub(crate) refuse: Option<Errno>,
     pub(crate) at_once: bool,
+    pub(crate) knows_no_path: bool,
 }
 
 impl Transport for FakeTransport {
@@ -80,7 +81,7 @@ impl Transport for FakeTransport {
     }
 
     fn path(&self, _: SocketId) -> Option<PathInfo> {
-        Some(PathInfo {
+        (!self.knows_no_path).then(|| PathInfo {
             mss: 1400,
             cwnd: 14_000,
             ..PathInfo::default()

@@ -115,7 +115,7 @@ pub(crate) trait Transport: Send + Sync {
     /// Forgets the socket: its address is free again, an attempt is abandoned.
     fn release(&self, id: SocketId);
 
-    /// The path under a connected socket.
+    /// The path under a connection that is bridged.
     fn path(&self, id: SocketId) -> Option<PathInfo>;
 
     /// Name of the congestion controller, as TCP_CONGESTION gives it.
@@ -169,6 +169,9 @@ pub(crate) struct Callers {
 
 /// What the network tells the owner of the sockets.
 pub(crate) trait Events: Send + Sync {
+    /// How the path of a connection is that is about to be told of, or over: [`Transport::path`] does not know it then.
+    fn path(&self, id: SocketId, path: PathInfo);
+
     /// The attempt has succeeded, from this local address. Returns our end of the pair, ready for data,
     /// unless the program has gone.
     fn connected(&self, id: SocketId, local: SocketAddr) -> Option<BridgedEnd>;
@@ -186,6 +189,7 @@ pub(crate) trait Events: Send + Sync {
         listener: SocketId,
         local: SocketAddr,
         peer: SocketAddr,
+        path: PathInfo,
     ) -> Result<(SocketId, BridgedEnd), Errno>;
 
     /// Our end has hung up: has the program closed, and how is the peer to see it?

@@ -24,7 +24,7 @@ use crate::{
     emul::{
         address::canonical,
         socket::SocketId,
-        transport::{BridgedEnd, Callers, Closing, ConnectRequest, Events, Transport},
+        transport::{BridgedEnd, Callers, Closing, ConnectRequest, Events, PathInfo, Transport},
     },
     network::Network,
     trust::throttle::Throttle,
@@ -214,11 +214,14 @@ fn advice(errno: Errno) -> &'static str {
 
 /// The relay as the network sees it. The methods are called within its runtime.
 impl Events for Arc<Relay> {
+    fn path(&self, _: SocketId, _: PathInfo) {}
+
     fn incoming(
         &self,
         _: SocketId,
         local: SocketAddr,
         peer: SocketAddr,
+        _: PathInfo,
     ) -> Result<(SocketId, BridgedEnd), Errno> {
         let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
         let (taken_end, made_end) = socketpair(AddressFamily::Unix, SockType::Stream, None, flags)?;

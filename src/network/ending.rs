@@ -47,6 +47,7 @@ pub(crate) fn tell(flow: &Flow, up: Ended, down: Ended, events: &dyn Events) {
         (Ended::Reset(errno), _) | (_, Ended::Reset(errno)) => flow.show_reset(errno, events),
         (Ended::Finished, Ended::Finished) => {
             flow.unseal();
+            flow.tell_path(events);
             events.finished(flow.id, flow.end());
         }
     }

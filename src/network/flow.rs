@@ -22,11 +22,11 @@ use tokio::{
     sync::Notify,
 };
 
-use super::activity::Activity;
+use super::{activity::Activity, tcp};
 use crate::{
     emul::{
         socket::SocketId,
-        transport::{BridgedEnd, Closing, Events, Seal},
+        transport::{BridgedEnd, Closing, Events, PathInfo, Seal},
     },
     quic::{link::Share, raw::Wire},
     sys::{
@@ -294,8 +294,29 @@ impl Flow {
         let _ = shutdown(self.end.as_raw_fd(), Shutdown::Write);
     }
 
+    /// How the path under it is. None if that cannot be known any more.
+    pub(crate) fn path(&self) -> Option<PathInfo> {
+        let path = match &self.carrier {
+            Carrier::Quic { link, lost_before } => link.path(Some(*lost_before)),
+            Carrier::Tcp(stream) => tcp::path(stream)?,
+        };
+        Some(PathInfo {
+            bytes_sent: self.sent.load(Ordering::Relaxed),
+            bytes_received: self.received.load(Ordering::Relaxed),
+            ..path
+        })
+    }
+
+    /// Leaves word of the path, for programs that ask for it when the connection is over.
+    pub(crate) fn tell_path(&self, events: &dyn Events) {
+        if let Some(path) = self.path() {
+            events.path(self.id, path);
+        }
+    }
+
     /// Shows a reset, or the loss of the connection.
     pub(crate) fn show_reset(&self, errno: Errno, events: &dyn Events) {
+        self.tell_path(events);
         match self.end.get_ref().try_clone() {
             // The copy is closed last, by the receiver of the event.
             Ok(end) => events.reset(self.id, end, errno),

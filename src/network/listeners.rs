@@ -11,7 +11,7 @@ use nix::errno::Errno;
 
 use crate::emul::{
     socket::SocketId,
-    transport::{BridgedEnd, Events},
+    transport::{BridgedEnd, Events, PathInfo},
 };
 
 /// How often a full queue is tried again: often at first, for a burst is soon accepted.
@@ -64,12 +64,13 @@ impl Listeners {
         &self,
         local: SocketAddr,
         peer: SocketAddr,
+        path: PathInfo,
         events: &dyn Events,
     ) -> Result<(SocketId, BridgedEnd), Errno> {
         let _turn = self.door.lock().await;
         let mut pause = SHORTEST_PAUSE;
         loop {
-            match self.knock(local, peer, events) {
+            match self.knock(local, peer, path, events) {
                 Err(Errno::EAGAIN) => {}
                 result => return result,
             }
@@ -83,12 +84,13 @@ impl Listeners {
         &self,
         local: SocketAddr,
         peer: SocketAddr,
+        path: PathInfo,
         events: &dyn Events,
     ) -> Result<(SocketId, BridgedEnd), Errno> {
         let count = self.state().listeners.len();
         for _ in 0..count {
             let listener = self.next_listener().ok_or(Errno::ECONNREFUSED)?;
-            match events.incoming(listener, local, peer) {
+            match events.incoming(listener, local, peer, path) {
                 Err(Errno::EAGAIN) => {}
                 result => return result,
             }

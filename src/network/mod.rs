@@ -24,7 +24,7 @@ pub(crate) mod workers;
 
 use std::{
     net::SocketAddr,
-    sync::{Arc, Mutex, MutexGuard, PoisonError, atomic::Ordering},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
@@ -47,8 +47,6 @@ use crate::{
     },
     policy,
     quic::{
-        config,
-        link::Link,
         pool::{self, Key, Pool},
         raw::Wire,
         server::{Server, ServerError},
@@ -440,33 +438,10 @@ impl Transport for Network {
 
     fn path(&self, id: SocketId) -> Option<PathInfo> {
         let flow = self.shared.flows().get(&id).cloned()?;
-        match &flow.carrier {
-            Carrier::Quic { link, lost_before } => Some(quic_path(&flow, link, *lost_before)),
-            Carrier::Tcp(stream) => tcp::path(&flow, stream),
-        }
+        flow.path()
     }
 
     fn congestion(&self) -> &'static str {
         self.shared.settings.tuning.congestion.name()
-    }
-}
-
-/// The state of the path under a stream.
-fn quic_path(flow: &Flow, link: &Link, lost_before: (u64, u64)) -> PathInfo {
-    let stats = link.connection.stats();
-    let (packets_before, bytes_before) = lost_before;
-    let mtu = stats.path.current_mtu;
-    PathInfo {
-        rtt: stats.path.rtt,
-        min_rtt: stats.path.min_rtt,
-        cwnd: stats.path.cwnd,
-        mss: mtu.saturating_sub(config::OVERHEAD).into(),
-        mtu: mtu.into(),
-        lost_packets: stats.path.lost_packets.saturating_sub(packets_before),
-        lost_bytes: stats.path.lost_bytes.saturating_sub(bytes_before),
-        sent_packets: stats.udp_tx.datagrams,
-        received_packets: stats.udp_rx.datagrams,
-        bytes_sent: flow.sent.load(Ordering::Relaxed),
-        bytes_received: flow.received.load(Ordering::Relaxed),
     }
 }

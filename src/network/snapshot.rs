@@ -12,7 +12,6 @@ use tokio::{net::TcpStream, runtime::Handle};
 use super::{
     Network,
     flow::{Carrier, Flow},
-    tcp,
 };
 use crate::{
     emul::address::canonical,
@@ -96,7 +95,7 @@ fn of_link(link: &Link) -> QuicConnection {
 
 /// None if the connection is over: getpeername(2) says ENOTCONN.
 fn of_stream(flow: &Flow, stream: &TcpStream) -> Option<TcpConnection> {
-    let path = tcp::path(flow, stream)?;
+    let path = flow.path()?;
     Some(TcpConnection {
         peer: canonical(stream.peer_addr().ok()?),
         local: canonical(stream.local_addr().ok()?),

@@ -14,6 +14,7 @@ use super::{
     code,
     config::{self, Tuning},
 };
+use crate::emul::transport::PathInfo;
 
 /// How long a QUIC connection without streams is kept for the next connect(2).
 const IDLE_LIFE: Duration = Duration::from_secs(30);
@@ -135,6 +136,27 @@ impl Link {
             link: Arc::clone(self),
             taken: false,
         })
+    }
+
+    /// The path, for a connection that began when so many packets and bytes had been lost: now, if that is not said. What
+    /// the connection itself has moved is not in it.
+    pub(crate) fn path(&self, lost_before: Option<(u64, u64)>) -> PathInfo {
+        let stats = self.connection.stats();
+        let lost = (stats.path.lost_packets, stats.path.lost_bytes);
+        let before = lost_before.unwrap_or(lost);
+        let mtu = stats.path.current_mtu;
+        PathInfo {
+            rtt: stats.path.rtt,
+            min_rtt: stats.path.min_rtt,
+            cwnd: stats.path.cwnd,
+            mss: mtu.saturating_sub(config::OVERHEAD).into(),
+            mtu: mtu.into(),
+            lost_packets: lost.0.saturating_sub(before.0),
+            lost_bytes: lost.1.saturating_sub(before.1),
+            sent_packets: stats.udp_tx.datagrams,
+            received_packets: stats.udp_rx.datagrams,
+            ..PathInfo::default()
+        }
     }
 
     /// One more stream has been taken.

@@ -67,7 +67,7 @@ pub(crate) async fn serve(
     };
     let accepted = tokio::select! {
         biased;
-        accepted = listeners.enter(local, peer, &*shared.events) => accepted,
+        accepted = listeners.enter(local, peer, share.path(None), &*shared.events) => accepted,
         _ = link.connection.closed() => return,
     };
     match accepted {

@@ -378,7 +378,7 @@ impl Server {
         };
         let accepted = tokio::select! {
             biased;
-            accepted = self.listeners.enter(local, peer, &*shared.events) => accepted,
+            accepted = self.listeners.enter(local, peer, share.path(None), &*shared.events) => accepted,
             // Or the dead would pile up before a program that does not accept.
             _ = share.connection.closed() => return,
         };

@@ -26,12 +26,16 @@ use crate::{
         outcome::{Outcome, Wait},
         setsockopt::aborts_on_close,
         socket::{SocketId, State},
-        transport::{BridgedEnd, Callers, Closing, Events, Seal},
+        transport::{BridgedEnd, Callers, Closing, Events, PathInfo, Seal},
     },
     sys::socket::is_hung_up,
 };
 
 impl Events for Supervisor {
+    fn path(&self, id: SocketId, path: PathInfo) {
+        self.table().set_path(id, path);
+    }
+
     fn connected(&self, id: SocketId, local: SocketAddr) -> Option<BridgedEnd> {
         let mut table = self.table();
         if !table.get(id)?.socket.established(local) {
@@ -112,6 +116,7 @@ impl Events for Supervisor {
         listener: SocketId,
         local: SocketAddr,
         peer: SocketAddr,
+        path: PathInfo,
     ) -> Result<(SocketId, BridgedEnd), Errno> {
         let ours = pair::caller().inspect_err(|error| {
             tracing::error!(%error, "no socketpair for a new connection, which is refused; raise the limit of open files (ulimit -n)");
@@ -122,7 +127,8 @@ impl Events for Supervisor {
         let listening = &table.look(listener).ok_or(Errno::ECONNREFUSED)?.socket;
         let family = listening.family;
         let peer = address::in_family(peer, family);
-        let socket = listening.accepted(address::in_family(local, family), peer);
+        let mut socket = listening.accepted(address::in_family(local, family), peer);
+        socket.path = Some(Box::new(path));
         let seal = Arc::<Seal>::default();
         let end = End::Bridged(Arc::clone(&seal));
         table.insert(connection, Entry::new(socket, end, None));

@@ -26,7 +26,7 @@ use super::{
 use crate::emul::{
     outcome::Wait,
     socket::{Socket, SocketId, State},
-    transport::Seal,
+    transport::{PathInfo, Seal},
 };
 use crate::zpoline::{Sockets as SharedSockets, mark, tickets::Ticket};
 
@@ -305,6 +305,13 @@ impl Table {
     pub(super) fn set_holder(&mut self, id: SocketId, holder: Holder) {
         if let Some(entry) = self.sockets.get_mut(&id) {
             entry.holder = Some(holder);
+        }
+    }
+
+    /// Notes a connection's path. Programs are not shown it.
+    pub(super) fn set_path(&mut self, id: SocketId, path: PathInfo) {
+        if let Some(entry) = self.sockets.get_mut(&id) {
+            entry.socket.path = Some(Box::new(path));
         }
     }
 

@@ -270,7 +270,7 @@ struct Cgroup(PathBuf);
 
 impl Cgroup {
     fn new() -> Self {
-        let mounts = std::fs::read_to_string("/proc/self/mountinfo").unwrap();
+        let mounts = std::fs::read_to_string("/proc/self/mountinfo").expect("procfs");
         // proc_pid_mountinfo(5): the fifth field is where, the first behind " - " what.
         let place = mounts.lines().find_map(|line| {
             let (place, kind) = line.split_once(" - ")?;

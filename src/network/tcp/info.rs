@@ -1,14 +1,14 @@
 //! What the kernel's TCP says of a path, for TCP_INFO.
 #![forbid(unsafe_code)]
 
-use std::{os::fd::AsFd, sync::atomic::Ordering, time::Duration};
+use std::{os::fd::AsFd, time::Duration};
 
 use tokio::net::TcpStream;
 
-use crate::{emul::transport::PathInfo, network::flow::Flow, sys::socket::tcp_info};
+use crate::{emul::transport::PathInfo, sys::socket::tcp_info};
 
-/// The path of a connection, tcp(7).
-pub(crate) fn path(flow: &Flow, stream: &TcpStream) -> Option<PathInfo> {
+/// The path of a connection, tcp(7), but for what a flow counts.
+pub(crate) fn path(stream: &TcpStream) -> Option<PathInfo> {
     let info = tcp_info(stream.as_fd()).ok()?;
     let micros = |micros: u32| Duration::from_micros(micros.into());
     let mss = info.tcpi_snd_mss;
@@ -21,9 +21,6 @@ pub(crate) fn path(flow: &Flow, stream: &TcpStream) -> Option<PathInfo> {
         mtu: info.tcpi_pmtu,
         lost_packets: info.tcpi_total_retrans.into(),
         lost_bytes: u64::from(info.tcpi_total_retrans) * u64::from(mss),
-        sent_packets: 0,
-        received_packets: 0,
-        bytes_sent: flow.sent.load(Ordering::Relaxed),
-        bytes_received: flow.received.load(Ordering::Relaxed),
+        ..PathInfo::default()
     })
 }

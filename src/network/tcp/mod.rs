@@ -130,7 +130,8 @@ async fn enter(stream: TcpStream, listeners: &Listeners, shared: &Arc<Shared>) -
     // A connection that nobody takes is reset, tcp(7), as by a listener that is closed.
     let socket = SockRef::from(&stream);
     socket.set_linger(Some(Duration::ZERO))?;
-    let (id, end) = listeners.enter(local, peer, &*shared.events).await?;
+    let path = path(&stream).unwrap_or_default();
+    let (id, end) = listeners.enter(local, peer, path, &*shared.events).await?;
     socket.set_linger(None)?;
     tune(socket, shared.settings.idle_timeout)?;
     let shared = Arc::clone(shared);
