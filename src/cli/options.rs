@@ -266,8 +266,8 @@ pub(crate) struct Options {
     #[arg(long, value_name = "BYTES", env = "QUICWRAP_MTU", value_parser = clap::value_parser!(u32).range(LEAST_MTU as i64..=MOST_MTU as i64), help_heading = "Connections")]
     mtu: Option<u32>,
 
-    /// What a connection may have under way or unread: it moves at most so much in a round trip, and a
-    /// peer can make quicwrap keep so much for each
+    /// What a connection may have under way or unread, where its bytes arrive: it moves at most so much in
+    /// a round trip, and a peer can make quicwrap keep so much for each. More than 64 takes both ends
     #[arg(long, value_name = "MIB", env = "QUICWRAP_WINDOW", default_value_t = STREAM_WINDOW, value_parser = clap::value_parser!(u32).range(1..=1024), help_heading = "Connections")]
     window: u32,
 
@@ -315,7 +315,8 @@ pub(crate) struct Options {
     )]
     pub(super) log_file: Option<PathBuf>,
 
-    /// Write what happens to the packets of each QUIC connection into a file in DIR (qlog), for qvis
+    /// Write what happens to the packets of each QUIC connection into a file in DIR (qlog), for qvis. A
+    /// server makes one for every client that begins a handshake: for finding faults, not for every day
     #[arg(
         long,
         value_name = "DIR",

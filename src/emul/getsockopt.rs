@@ -142,7 +142,7 @@ fn pacing_rate(socket: &Socket, room: usize) -> Vec<u8> {
 fn maxseg(socket: &Socket, id: SocketId, transport: &dyn Transport) -> i32 {
     let path = || path(socket, id, transport).map(|path| path.mss.cast_signed());
     let found = match (socket.state, socket.options.value(name::TCP_MAXSEG)) {
-        (State::Connected { .. }, _) | (State::Closed, 0) => path(),
+        (State::Connected { .. }, _) | (State::Closed | State::Failed, 0) => path(),
         (_, 0) => None,
         (_, set) => Some(set),
     };

@@ -169,12 +169,9 @@ pub(crate) struct Callers {
 
 /// What the network tells the owner of the sockets.
 pub(crate) trait Events: Send + Sync {
-    /// How the path of a connection is that is about to be told of, or over: [`Transport::path`] does not know it then.
-    fn path(&self, id: SocketId, path: PathInfo);
-
     /// The attempt has succeeded, from this local address. Returns our end of the pair, ready for data,
-    /// unless the program has gone.
-    fn connected(&self, id: SocketId, local: SocketAddr) -> Option<BridgedEnd>;
+    /// unless the program has gone. The path is for who asks before [`Transport::path`] knows it.
+    fn connected(&self, id: SocketId, local: SocketAddr, path: PathInfo) -> Option<BridgedEnd>;
 
     /// The attempt has failed.
     fn failed(&self, id: SocketId, error: Errno);
@@ -191,6 +188,9 @@ pub(crate) trait Events: Send + Sync {
         peer: SocketAddr,
         path: PathInfo,
     ) -> Result<(SocketId, BridgedEnd), Errno>;
+
+    /// How the path of a connection was that is about to be over: [`Transport::path`] does not know it then.
+    fn path(&self, id: SocketId, path: PathInfo);
 
     /// Our end has hung up: has the program closed, and how is the peer to see it?
     fn closing(&self, id: SocketId) -> Closing;

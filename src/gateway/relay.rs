@@ -155,7 +155,7 @@ impl Relay {
         let started = self.network().and_then(|network| {
             let begun = network.connect(id, request)?;
             if begun.established
-                && let Some(end) = self.connected(id, begun.local)
+                && let Some(end) = self.connected(id, begun.local, PathInfo::default())
             {
                 network.carry(id, end);
             }
@@ -214,8 +214,6 @@ fn advice(errno: Errno) -> &'static str {
 
 /// The relay as the network sees it. The methods are called within its runtime.
 impl Events for Arc<Relay> {
-    fn path(&self, _: SocketId, _: PathInfo) {}
-
     fn incoming(
         &self,
         _: SocketId,
@@ -242,7 +240,7 @@ impl Events for Arc<Relay> {
         Ok((taken, end))
     }
 
-    fn connected(&self, id: SocketId, _: SocketAddr) -> Option<BridgedEnd> {
+    fn connected(&self, id: SocketId, _: SocketAddr, _: PathInfo) -> Option<BridgedEnd> {
         let attempt = self.sides().get_mut(&id)?.attempt.take()?;
         Some(BridgedEnd {
             fd: attempt.end,
@@ -263,6 +261,8 @@ impl Events for Arc<Relay> {
             let _ = attempt.failed.send((attempt.end, error));
         }
     }
+
+    fn path(&self, _: SocketId, _: PathInfo) {}
 
     fn closing(&self, id: SocketId) -> Closing {
         match self.sides().get(&id) {

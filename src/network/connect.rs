@@ -70,8 +70,8 @@ pub(crate) async fn by_tcp(
     let local = attempt.local;
     match tokio::time::timeout(request.timeout, attempt.established()).await {
         Ok(Ok(stream)) => {
-            tell_path(id, &stream, &shared);
-            let end = shared.events.connected(id, local)?;
+            let path = tcp::path(&stream).unwrap_or_default();
+            let end = shared.events.connected(id, local, path)?;
             Some(Box::pin(
                 async move { shared.bridge_tcp(id, end, stream).await },
             ))
@@ -106,15 +106,14 @@ pub(crate) async fn by_quic(
     };
     let refusal = match tokio::time::timeout(timeout, attempt).await {
         Ok(Ok(Established::Quic((share, send, recv), local))) => {
-            shared.events.path(id, share.path(None));
-            let end = shared.events.connected(id, local)?;
+            let end = shared.events.connected(id, local, share.path(None))?;
             return Some(Box::pin(async move {
                 shared.bridge(id, end, share, (send, recv)).await
             }));
         }
         Ok(Ok(Established::Tcp(stream, local))) => {
-            tell_path(id, &stream, &shared);
-            let end = shared.events.connected(id, local)?;
+            let path = tcp::path(&stream).unwrap_or_default();
+            let end = shared.events.connected(id, local, path)?;
             return Some(Box::pin(
                 async move { shared.bridge_tcp(id, end, stream).await },
             ));
@@ -127,13 +126,6 @@ pub(crate) async fn by_quic(
     }
     shared.events.failed(id, refusal.errno);
     None
-}
-
-/// Says how the path of a TCP connection is, before its program can ask.
-fn tell_path(id: SocketId, stream: &TcpStream, shared: &Shared) {
-    if let Some(path) = tcp::path(stream) {
-        shared.events.path(id, path);
-    }
 }
 
 /// What is said when nobody has answered.

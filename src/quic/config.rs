@@ -177,7 +177,7 @@ impl Tuning {
         streams: u32,
     ) -> TransportConfig {
         let mtu = self.mtu.unwrap_or(link_mtu);
-        let send_window = if is_loopback(mtu) {
+        let send_window = if is_loopback(link_mtu) {
             LOOPBACK_SEND_WINDOW
         } else {
             SEND_WINDOW.max(self.stream_window())
@@ -228,6 +228,8 @@ fn payloads(mtu: u32) -> (u16, u16) {
 
 #[cfg(test)]
 mod tests {
+    use quinn::congestion;
+
     use super::*;
 
     #[test]
@@ -244,6 +246,19 @@ mod tests {
             }
             tuning.receive_window(usize::MAX);
         }
+    }
+
+    #[test]
+    fn a_controller_is_what_its_name_says() {
+        let build = |congestion: Congestion| {
+            let factory = congestion.factory(12_000);
+            let controller = factory.build(std::time::Instant::now(), MINIMUM_PAYLOAD);
+            assert_eq!(controller.initial_window(), 12_000);
+            controller.into_any()
+        };
+        assert!(build(Congestion::Cubic).is::<congestion::Cubic>());
+        assert!(build(Congestion::Reno).is::<congestion::NewReno>());
+        assert!(build(Congestion::Bbr).is::<congestion::Bbr>());
     }
 
     #[test]

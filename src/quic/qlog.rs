@@ -112,10 +112,7 @@ impl Lines {
             && let Err(error) = act(file)
         {
             tracing::warn!("--qlog {}: {error}; it ends here", self.path.display());
-            // Not by dropping it, which would try again.
-            if let Some(file) = self.file.take() {
-                drop(file.into_inner());
-            }
+            self.file = None;
         }
     }
 }

@@ -59,8 +59,10 @@ pub(crate) struct UdpSocket {
     state: UdpSocketState,
     /// It would take no more.
     full: AtomicBool,
-    /// Notified when it takes more, or when nothing will leave any more.
+    /// Notified when it takes more.
     room: Notify,
+    /// A copy of it, watched for room alone, while it is full.
+    copy: Mutex<Option<Arc<AsyncFd<OwnedFd>>>>,
     /// Size of the datagrams in the last batch that was sent, in bytes.
     segment: AtomicUsize,
     budget: Arc<Budget>,
@@ -86,6 +88,7 @@ impl UdpSocket {
             state,
             full: AtomicBool::new(false),
             room: Notify::new(),
+            copy: Mutex::default(),
             segment: AtomicUsize::new(1),
             budget: Arc::default(),
             joined: Mutex::default(),
@@ -111,7 +114,12 @@ impl UdpSocket {
         let freed = self.local_addr().and_then(|address| {
             let unbound = socket2::Socket::new(Domain::for_address(address), Type::DGRAM, None)?;
             unbound.set_nonblocking(true)?;
-            Ok(replace(self.io.as_fd(), &unbound.into())?)
+            let unbound = unbound.into();
+            replace(self.io.as_fd(), &unbound)?;
+            match self.copy().take() {
+                Some(copy) => Ok(replace(copy.as_fd(), &unbound)?),
+                None => Ok(()),
+            }
         });
         if let Err(error) = freed {
             tracing::warn!(%error, "the port of a closed listener stays in use for a moment");
@@ -134,8 +142,26 @@ impl UdpSocket {
         sent
     }
 
+    fn copy(&self) -> MutexGuard<'_, Option<Arc<AsyncFd<OwnedFd>>>> {
+        self.copy.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The copy that is watched for room.
+    ///
+    /// # Errors
+    /// EMFILE; ENOMEM, ENOSPC: epoll_ctl(2).
+    fn watched_copy(&self) -> io::Result<Arc<AsyncFd<OwnedFd>>> {
+        let mut copy = self.copy();
+        if let Some(copy) = &*copy {
+            return Ok(Arc::clone(copy));
+        }
+        let made = watch(self.io.get_ref().try_clone()?, Interest::WRITABLE)?;
+        Ok(Arc::clone(copy.insert(Arc::new(made))))
+    }
+
     /// Whoever waits for room tries again.
     fn has_room(&self) {
+        self.copy().take();
         self.full.store(false, Ordering::Relaxed);
         self.room.notify_waiters();
     }
@@ -200,13 +226,13 @@ async fn send_what_waits(weak: Weak<UdpSocket>, waits: Arc<Notify>) {
                 return;
             };
             if socket.full.load(Ordering::Relaxed) {
-                let room = find_room(socket.io.get_ref().try_clone());
+                let room = find_room(socket.watched_copy());
                 drop(socket);
                 tokio::select! {
                     () = room => if let Some(socket) = weak.upgrade() {
                         socket.has_room();
                     },
-                    // Its port may have been given up, which a copy would keep.
+                    // Its port may have been given up, and this copy with it.
                     () = waits.notified() => {}
                 }
                 continue;
@@ -223,9 +249,9 @@ async fn send_what_waits(weak: Weak<UdpSocket>, waits: Arc<Notify>) {
     }
 }
 
-/// Waits until a socket takes more; this is a copy, watched for that alone.
-async fn find_room(copy: io::Result<OwnedFd>) {
-    let found = match copy.and_then(|copy| watch(copy, Interest::WRITABLE)) {
+/// Waits until a socket takes more; this is the copy that is watched for that.
+async fn find_room(copy: io::Result<Arc<AsyncFd<OwnedFd>>>) {
+    let found = match copy {
         Ok(copy) => copy.writable().await.map(drop),
         Err(error) => Err(error),
     };
@@ -393,6 +419,35 @@ mod tests {
         assert!(StdUdpSocket::bind(address).is_err());
         socket.free_port();
         assert!(StdUdpSocket::bind(address).is_ok());
+    }
+
+    #[tokio::test]
+    async fn a_port_can_be_given_up_while_room_is_waited_for() {
+        let socket = UdpSocket::new(StdUdpSocket::bind("127.0.0.1:0").unwrap()).unwrap();
+        let address = socket.local_addr().unwrap();
+        let copy = socket.watched_copy().unwrap();
+        socket.free_port();
+        assert!(StdUdpSocket::bind(address).is_ok());
+        drop(copy);
+    }
+
+    /// No socket on loopback is ever full.
+    #[tokio::test]
+    async fn all_who_wait_for_room_are_woken_when_there_is_some() {
+        let socket = UdpSocket::new(StdUdpSocket::bind("127.0.0.1:0").unwrap()).unwrap();
+        socket.full.store(true, Ordering::Relaxed);
+        let wait = || {
+            let mut poller = Arc::clone(&socket).create_io_poller();
+            tokio::spawn(async move { poll_fn(|cx| poller.as_mut().poll_writable(cx)).await })
+        };
+        let waiting = [wait(), wait()];
+        tokio::task::yield_now().await;
+        assert!(waiting.iter().all(|each| !each.is_finished()));
+        socket.waits.notify_one();
+        for each in waiting {
+            each.await.unwrap().unwrap();
+        }
+        assert!(!socket.full.load(Ordering::Relaxed) && socket.copy().is_none());
     }
 
     /// Sends this many datagrams of 1,200 bytes, as quinn does, and a shorter one if `last` says so; each has its number.

@@ -32,15 +32,12 @@ use crate::{
 };
 
 impl Events for Supervisor {
-    fn path(&self, id: SocketId, path: PathInfo) {
-        self.table().set_path(id, path);
-    }
-
-    fn connected(&self, id: SocketId, local: SocketAddr) -> Option<BridgedEnd> {
+    fn connected(&self, id: SocketId, local: SocketAddr, path: PathInfo) -> Option<BridgedEnd> {
         let mut table = self.table();
         if !table.get(id)?.socket.established(local) {
             return None;
         }
+        table.set_path(id, path);
         let waiting: Vec<_> = std::iter::from_fn(|| table.unpark(id, Wait::Connect)).collect();
         let fetched = match waiting.first() {
             Some(_) => None,
@@ -147,6 +144,10 @@ impl Events for Supervisor {
         }
         self.serve_waiting(&mut table, listener);
         Ok((connection, BridgedEnd { fd: ours, seal }))
+    }
+
+    fn path(&self, id: SocketId, path: PathInfo) {
+        self.table().set_path(id, path);
     }
 
     fn closing(&self, id: SocketId) -> Closing {

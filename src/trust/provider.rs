@@ -1,4 +1,4 @@
-//! The cryptography of TLS: aws-lc's, but for AES-GCM on processors where ring's is faster.
+//! The cryptography of TLS: aws-lc's, but for the cipher suites with AES-GCM on processors where ring's are faster.
 #![forbid(unsafe_code)]
 
 use std::arch::is_x86_feature_detected;

@@ -42,14 +42,14 @@ fn echo(options: &[&str], what: &str, is_it: impl Fn(u64) -> bool) {
         client.send(format!("{}\n", 4 * MIB));
     }
     let pid = client.pid();
-    instance(&sandbox, pid, what, |each: &Value| {
-        each["quic_connections"][0]["mtu_bytes"]
-            .as_u64()
-            .is_some_and(&is_it)
-    });
+    let is_so = |each: &Value| {
+        let size = each["quic_connections"][0]["mtu_bytes"].as_u64();
+        size.is_some_and(&is_it)
+    };
+    client.wait_stdout(&format!("echoed {}\n", 4 * MIB).repeat(3));
+    instance(&sandbox, pid, what, is_so);
     client.close_input();
-    let said = client.finish().success().text();
-    assert_eq!(said.matches(&format!("echoed {}\n", 4 * MIB)).count(), 3);
+    client.finish().success();
 }
 
 #[test]
@@ -78,8 +78,10 @@ fn a_window_bounds_what_is_under_way() {
     wrapped_only!();
     let small = fill(&["--window", "1"]).1;
     assert!((MIB..MIB + BETWEEN).contains(&small), "{small}");
-    let large = fill(&["--window", "32"]).1;
-    assert!((32 * MIB..32 * MIB + BETWEEN).contains(&large), "{large}");
+    let large = fill(&["--window", "33"]).1;
+    let more = large.saturating_sub(small);
+    // Not all 32: what has been read is granted anew when it is an eighth of the window.
+    assert!((26 * MIB..=33 * MIB).contains(&more), "{small}, {large}");
 }
 
 #[test]

@@ -51,5 +51,18 @@ int main(void) {
     close(d);
     settle(c, POLLERR | POLLHUP);
     path("reset", c);
+
+    l = listener4();
+    c = tcp4();
+    nonblocking(c);
+    struct sockaddr_in a = v4(port_of(l));
+    connect(c, SA(a), sizeof a);
+    settle(c, POLLOUT);
+    so_error(c);
+    d = (int)MUST(accept(l, NULL, NULL));
+    MUST(setsockopt(d, SOL_SOCKET, SO_LINGER, &reset, sizeof reset));
+    close(d);
+    settle(c, POLLERR | POLLHUP);
+    path("reset, and connect has never said 0", c);
     return 0;
 }

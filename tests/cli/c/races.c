@@ -10,6 +10,7 @@
 #define _GNU_SOURCE
 #include <fcntl.h>
 #include <netinet/in.h>
+#include <netinet/tcp.h>
 #include <pthread.h>
 #include <sched.h>
 #include <signal.h>
@@ -169,7 +170,11 @@ static void freeze_round(int round, const char *cgroup)
     write_to(cgroup, "cgroup.freeze", "1");
     /* Now and then for longer than the supervisor waits for a thread to stop. */
     usleep(round % 25 == 0 ? 150000 : 1000);
-    calls();
+    /* One that is never answered in the program. */
+    char info[256];
+    socklen_t length = sizeof info;
+    if (getsockopt(tcp, IPPROTO_TCP, TCP_INFO, info, &length) != 0)
+        fail("getsockopt(TCP_INFO)");
     write_to(cgroup, "cgroup.freeze", "0");
     if (waitpid(child, &status, 0) != child || status != 0)
         fail("a child that was thawed");
@@ -218,7 +223,7 @@ int main(int argc, char **argv)
         for (int round = 0; round < rounds; round++)
             stop_round(round);
     else if (strcmp(mode, "freeze") == 0)
-        for (int round = 0; round < rounds; round++)
+        for (int round = 1; round <= rounds; round++)
             freeze_round(round, argv[3]);
     else if (rounds > 0 && strcmp(mode, "exec") == 0)
         exec_round();
