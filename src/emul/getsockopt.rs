@@ -1,7 +1,7 @@
 //! getsockopt(2).
 #![forbid(unsafe_code)]
 
-use nix::errno::Errno;
+use nix::{errno::Errno, sched::sched_getcpu};
 
 use super::{
     address,
@@ -50,6 +50,7 @@ pub(crate) fn getsockopt(
         name::SO_LINGER => return Ok(linger(socket)),
         name::SO_MAX_PACING_RATE => return Ok(pacing_rate(socket, room)),
         (libc::SOL_SOCKET, libc::SO_PEERNAME) => return Ok(address::encode(&getpeername(socket)?)),
+        name::SO_INCOMING_CPU => incoming_cpu(socket),
         name::TCP_MAXSEG => maxseg(socket, id, transport),
         (libc::IPPROTO_TCP, libc::TCP_INFO) => {
             let path = path(socket, id, transport);
@@ -126,6 +127,18 @@ fn linger(socket: &Socket) -> Vec<u8> {
     let mut bytes = i32::from(linger.on).to_ne_bytes().to_vec();
     bytes.extend(linger.seconds.to_ne_bytes());
     bytes
+}
+
+/// What was set; for a connection the processor that its packets come to, socket(7), which is this one.
+fn incoming_cpu(socket: &Socket) -> i32 {
+    let set = socket.options.value(name::SO_INCOMING_CPU);
+    match socket.state {
+        State::Connected { .. } | State::Closed => sched_getcpu()
+            .ok()
+            .and_then(|cpu| i32::try_from(cpu).ok())
+            .unwrap_or(set),
+        _ => set,
+    }
 }
 
 /// A long where there is room for one (sk_getsockopt).

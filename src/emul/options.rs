@@ -20,6 +20,7 @@ pub(crate) mod name {
     pub(crate) const SO_SNDBUF: Name = (libc::SOL_SOCKET, libc::SO_SNDBUF);
     pub(crate) const SO_RCVBUF: Name = (libc::SOL_SOCKET, libc::SO_RCVBUF);
     pub(crate) const SO_MAX_PACING_RATE: Name = (libc::SOL_SOCKET, libc::SO_MAX_PACING_RATE);
+    pub(crate) const SO_INCOMING_CPU: Name = (libc::SOL_SOCKET, libc::SO_INCOMING_CPU);
     pub(crate) const TCP_NODELAY: Name = (libc::IPPROTO_TCP, libc::TCP_NODELAY);
     pub(crate) const TCP_MAXSEG: Name = (libc::IPPROTO_TCP, libc::TCP_MAXSEG);
     pub(crate) const TCP_SYNCNT: Name = (libc::IPPROTO_TCP, libc::TCP_SYNCNT);
@@ -42,6 +43,14 @@ const SPECS: &[(Name, Spec)] = &[
             min: 0,
             max: 3,
             default: 0,
+        },
+    ),
+    (
+        name::SO_INCOMING_CPU,
+        Spec::Range {
+            min: i32::MIN,
+            max: i32::MAX,
+            default: -1,
         },
     ),
     (

@@ -36,6 +36,7 @@ pub(crate) const SOCKET_LEVEL: &[i32] = &[
     libc::SO_PEERNAME,
     libc::SO_BUF_LOCK,
     libc::SO_TXREHASH,
+    libc::SO_INCOMING_CPU,
     libc::SO_MAX_PACING_RATE,
 ];
 

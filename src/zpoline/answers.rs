@@ -11,7 +11,7 @@ use iced_x86::{
 
 use super::{
     accept,
-    image::{Labels, frame, get_socket_option, number, set_mark},
+    image::{Labels, frame, get_socket_option, number, set_mark, set_socket_option},
     layout::{action, entry, slot},
     mark,
 };
@@ -209,6 +209,7 @@ fn name_v6(
 /// getsockopt(2): %r10 is where the value goes, %r8 where its length is. The slot is in %cl.
 fn get_option(a: &mut CodeAssembler, labels: &Labels) -> Result<(), IcedError> {
     let (mut error, mut stored) = (a.create_label(), a.create_label());
+    let (mut plain, mut flag) = (a.create_label(), a.create_label());
     a.mov(r10, qword_ptr(rsp + frame::R10))?;
     a.mov(r8, qword_ptr(rsp + frame::R8))?;
     a.cmp(cl, i32::from(slot::ASK))?;
@@ -218,10 +219,20 @@ fn get_option(a: &mut CodeAssembler, labels: &Labels) -> Result<(), IcedError> {
     // The kernel checks the pointers and the length, and cuts that to an int's.
     get_socket_option(a, libc::SO_TYPE)?;
     a.jnz(labels.ask)?;
+    a.movzx(esi, byte_ptr(rsp + frame::WHAT))?;
+    unless_number(a, plain)?;
+    // Before the entry: once the supervisor has taken over what was there, the entry is odd, or has it.
+    get_numbers(a, labels)?;
+    a.movzx(esi, byte_ptr(rsp + frame::WHAT))?;
+    a.set_label(&mut plain)?;
     a.mov(r11, qword_ptr(rsp + frame::ENTRY))?;
     begin(a, labels.ask)?;
-    a.movzx(esi, byte_ptr(rsp + frame::WHAT))?;
     a.mov(ecx, dword_ptr(r11 + rsi * 4 + entry::SLOTS))?;
+    unless_number(a, flag)?;
+    number_set(a, stored)?;
+    a.mov(ecx, eax)?;
+    a.jmp(stored)?;
+    a.set_label(&mut flag)?;
     noted_bit(a, stored)?;
     a.mov(eax, dword_ptr(rsp + frame::SPARE))?;
     a.inc(esi)?;
@@ -234,6 +245,8 @@ fn get_option(a: &mut CodeAssembler, labels: &Labels) -> Result<(), IcedError> {
     a.set_label(&mut stored)?;
     end(a, labels.ask)?;
     // Of a shorter value the supervisor makes the same, and the length is the program's own still.
+    a.mov(r10, qword_ptr(rsp + frame::R10))?;
+    a.mov(r8, qword_ptr(rsp + frame::R8))?;
     a.cmp(dword_ptr(r8), 4)?;
     a.jne(labels.ask)?;
     a.mov(dword_ptr(r10), ecx)?;
@@ -252,12 +265,78 @@ fn noted_bit(a: &mut CodeAssembler, otherwise: CodeLabel) -> Result<(), IcedErro
     a.lea(esi, dword_ptr(rax * 2 + FIRST))
 }
 
-/// setsockopt(2) of an option of a connection that is noted in the socket's mark. %r10 is where the value is, %r8 its
-/// length; the slot is in %cl.
+/// Goes on if slot %esi is that of a number ([`mark::NUMBERS`]). Changes %rax.
+fn unless_number(a: &mut CodeAssembler, otherwise: CodeLabel) -> Result<(), IcedError> {
+    a.lea(eax, dword_ptr(rsi - i32::from(slot::NUMBERS)))?;
+    a.cmp(eax, mark::NUMBERS.len() as i32)?;
+    a.jae(otherwise)
+}
+
+/// Puts the numbers that were set in the program in place of the upper half of the mark, and their length in place of the
+/// lower. Changes %r8 and %r10 as well.
+fn get_numbers(a: &mut CodeAssembler, labels: &Labels) -> Result<(), IcedError> {
+    a.mov(dword_ptr(rsp + frame::LOW), size_of::<i32>() as i32)?;
+    a.lea(r10, qword_ptr(rsp + frame::SPARE))?;
+    a.lea(r8, qword_ptr(rsp + frame::LOW))?;
+    get_socket_option(a, libc::SO_INCOMING_CPU)?;
+    a.jnz(labels.ask)
+}
+
+/// Puts the number that was set for slot %esi into %eax, from what [`get_numbers`] has got, if one was.
+fn number_set(a: &mut CodeAssembler, otherwise: CodeLabel) -> Result<(), IcedError> {
+    let mut found = a.create_label();
+    for (slot, number) in (slot::NUMBERS..).zip(mark::NUMBERS) {
+        let mut other = a.create_label();
+        a.cmp(esi, i32::from(slot))?;
+        a.jne(other)?;
+        a.mov(eax, dword_ptr(rsp + frame::SPARE))?;
+        a.not(eax)?;
+        a.shr(eax, number.shift)?;
+        a.and(eax, number.largest().cast_signed())?;
+        a.jmp(found)?;
+        a.set_label(&mut other)?;
+    }
+    a.jmp(otherwise)?;
+    a.set_label(&mut found)?;
+    a.jz(otherwise)
+}
+
+/// setsockopt(2) of a number. The kernel has checked where it is.
+fn set_number(a: &mut CodeAssembler, labels: &Labels) -> Result<(), IcedError> {
+    let mut put = a.create_label();
+    get_numbers(a, labels)?;
+    a.mov(r10, qword_ptr(rsp + frame::R10))?;
+    a.mov(ecx, dword_ptr(r10))?;
+    a.movzx(esi, byte_ptr(rsp + frame::WHAT))?;
+    a.mov(edx, dword_ptr(rsp + frame::SPARE))?;
+    for (slot, number) in (slot::NUMBERS..).zip(mark::NUMBERS) {
+        let mut other = a.create_label();
+        let largest = number.largest();
+        a.cmp(esi, i32::from(slot))?;
+        a.jne(other)?;
+        a.lea(eax, dword_ptr(rcx - 1))?;
+        a.cmp(eax, largest.cast_signed())?;
+        a.jae(labels.ask)?;
+        a.shl(ecx, number.shift)?;
+        a.or(edx, (largest << number.shift).cast_signed())?;
+        a.jmp(put)?;
+        a.set_label(&mut other)?;
+    }
+    a.jmp(labels.ask)?;
+    a.set_label(&mut put)?;
+    a.xor(edx, ecx)?;
+    a.mov(dword_ptr(rsp + frame::MARK), edx)?;
+    set_socket_option(a, libc::SO_INCOMING_CPU, size_of::<i32>())?;
+    a.jnz(labels.ask)?;
+    succeed(a, labels)
+}
+
+/// setsockopt(2) of an option of a connection that is noted in the socket's mark, or a number. %r10 is where the value is,
+/// %r8 its length; the slot is in %cl.
 ///
 /// The kernel checks both, for an option that does not exist.
 fn set_option(a: &mut CodeAssembler, labels: &Labels) -> Result<(), IcedError> {
-    let mut off = a.create_label();
+    let (mut off, mut flag) = (a.create_label(), a.create_label());
     a.cmp(cl, i32::from(slot::ASK))?;
     a.je(labels.ask)?;
     begin(a, labels.ask)?;
@@ -273,6 +352,9 @@ fn set_option(a: &mut CodeAssembler, labels: &Labels) -> Result<(), IcedError> {
     a.cmp(eax, -libc::ENOPROTOOPT)?;
     a.jne(labels.ask)?;
     a.movzx(esi, byte_ptr(rsp + frame::WHAT))?;
+    unless_number(a, flag)?;
+    set_number(a, labels)?;
+    a.set_label(&mut flag)?;
     noted_bit(a, labels.ask)?;
     a.lea(edx, dword_ptr(rsi + 1))?;
     a.mov(ecx, dword_ptr(rsp + frame::SPARE))?;

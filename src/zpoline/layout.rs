@@ -124,6 +124,8 @@ pub(super) mod slot {
     pub(in crate::zpoline) const ASK: u8 = 0;
     /// The first of [`NOTED`](super::super::mark::NOTED): where its value lies; to set, that it is the fast path's.
     pub(in crate::zpoline) const NOTED: u8 = 11;
+    /// The first of [`NUMBERS`](super::super::mark::NUMBERS), the same.
+    pub(in crate::zpoline) const NUMBERS: u8 = NOTED + super::super::mark::NOTED.len() as u8;
     /// SO_ERROR.
     pub(in crate::zpoline) const ERROR: u8 = 0xfe;
     /// The kernel answers for the pair.

@@ -4,6 +4,8 @@
 //! A program that forges one harms itself alone: the supervisor knows sockets by their SO_COOKIE, and what it sees first
 //! as an accepted connection by a ticket that nobody else has. What the program notes
 //! in a mark is read, changed and written: of two threads that do so to one socket at the same instant one is lost.
+//!
+//! SO_INCOMING_CPU has 32 bits more of the same kind. They keep the numbers that the program has set.
 #![forbid(unsafe_code)]
 
 use std::{
@@ -17,7 +19,7 @@ use std::{
 use super::tickets::Ticket;
 use crate::{
     emul::{options::Name, socket::SocketId},
-    sys::socket::{get_long_option, set_long_option},
+    sys::socket::{get_long_option, get_option, set_long_option, set_option},
 };
 
 /// A number that each network namespace has its own of (asm-generic/socket.h).
@@ -35,10 +37,31 @@ pub(super) const ACCEPTED: u64 = 0x53;
 pub(super) const ANNOUNCED_BIT: u32 = 55;
 /// Options of connections that are set in the program, by the order of their slots: many programs set one for each
 /// connection or answer, and nothing depends on them but the answer to getsockopt(2).
-pub(crate) const NOTED: [Name; 2] = [
+pub(super) const NOTED: [Name; 3] = [
     (libc::IPPROTO_TCP, libc::TCP_NODELAY),
     (libc::IPPROTO_TCP, libc::TCP_CORK),
+    (libc::IPPROTO_TCP, libc::TCP_QUICKACK),
 ];
+/// The same that have a number for their value, in the slots behind. Larger ones than there is room for are asked for.
+pub(super) const NUMBERS: [Number; 3] = [
+    Number {
+        name: (libc::IPPROTO_TCP, libc::TCP_KEEPIDLE),
+        shift: 0,
+        bits: 13,
+    },
+    Number {
+        name: (libc::IPPROTO_TCP, libc::TCP_KEEPINTVL),
+        shift: 13,
+        bits: 12,
+    },
+    Number {
+        name: (libc::IPPROTO_TCP, libc::TCP_KEEPCNT),
+        shift: 25,
+        bits: 7,
+    },
+];
+/// What SO_INCOMING_CPU is by itself. The bits of a number are kept inverted, so that it stands for 0: not set.
+const NO_NUMBERS: i32 = -1;
 /// The bit for the first one's value; the next one says that it was set, and then come those of the second. The supervisor
 /// takes them over when it is asked ([`take_noted`]).
 pub(super) const NOTED_BIT: u32 = ANNOUNCED_BIT - 2 * NOTED.len() as u32;
@@ -46,6 +69,28 @@ pub(super) const NOTED_BIT: u32 = ANNOUNCED_BIT - 2 * NOTED.len() as u32;
 pub(super) const LEFT: u64 = (1 << NOTED_BIT) - 1;
 /// Where the secret of a ticket begins, above its number.
 pub(super) const SECRET_SHIFT: u32 = 20;
+
+/// Where SO_INCOMING_CPU has the number that was set for an option, from 1 to the largest that it has room for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Number {
+    pub(super) name: Name,
+    pub(super) shift: u32,
+    pub(super) bits: u32,
+}
+
+impl Number {
+    /// The largest, and the bits of it that there are.
+    pub(super) const fn largest(self) -> u32 {
+        (1 << self.bits) - 1
+    }
+
+    fn of(self, bits: i32) -> Option<i32> {
+        match !bits.cast_unsigned() >> self.shift & self.largest() {
+            0 => None,
+            number => Some(number.cast_signed()),
+        }
+    }
+}
 
 /// A socket's mark.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -93,18 +138,40 @@ fn network(fd: BorrowedFd<'_>) -> Option<u64> {
     get_long_option(fd, libc::SOL_SOCKET, SO_NETNS_COOKIE).ok()
 }
 
+/// Whether the option may be set in the program.
+pub(crate) fn is_noted(option: Name) -> bool {
+    NOTED.contains(&option) || NUMBERS.iter().any(|number| number.name == option)
+}
+
 /// The options that were set in the program since this was asked last, and their values.
-pub(crate) fn take_noted(fd: BorrowedFd<'_>) -> impl Iterator<Item = (Name, bool)> {
+pub(crate) fn take_noted(fd: BorrowedFd<'_>) -> impl Iterator<Item = (Name, i32)> {
     const ALL: u64 = (1 << ANNOUNCED_BIT) - (1 << NOTED_BIT);
     let is_known = |bits: &u64| [EMULATED, ACCEPTED].contains(&(bits >> KIND_SHIFT));
-    let bits = read(fd).filter(is_known).unwrap_or(0);
+    let mark = read(fd).filter(is_known);
+    let numbers = mark.map_or(NO_NUMBERS, |_| take_numbers(fd));
+    let bits = mark.unwrap_or(0);
     if bits & ALL != 0 {
         set(fd, bits & !ALL);
     }
-    NOTED.into_iter().zip(0..).filter_map(move |(name, index)| {
+    let flags = NOTED.into_iter().zip(0..).filter_map(move |(name, index)| {
         let bits = bits >> (NOTED_BIT + 2 * index);
-        (bits >> 1 & 1 == 1).then_some((name, bits & 1 == 1))
-    })
+        (bits >> 1 & 1 == 1).then_some((name, (bits & 1) as i32))
+    });
+    let numbers = NUMBERS
+        .into_iter()
+        .filter_map(move |number| Some((number.name, number.of(numbers)?)));
+    flags.chain(numbers)
+}
+
+fn take_numbers(fd: BorrowedFd<'_>) -> i32 {
+    let level = libc::SOL_SOCKET;
+    let bits = get_option(fd, level, libc::SO_INCOMING_CPU).unwrap_or(NO_NUMBERS);
+    if bits != NO_NUMBERS
+        && let Err(error) = set_option(fd, level, libc::SO_INCOMING_CPU, NO_NUMBERS)
+    {
+        tracing::debug!(%error, "numbers that a program has set are kept twice");
+    }
+    bits
 }
 
 fn read(fd: BorrowedFd<'_>) -> Option<u64> {
@@ -144,16 +211,40 @@ mod tests {
     fn what_the_program_has_set_is_taken_once() {
         let (socket, _) = UnixStream::pair().unwrap();
         assert_eq!(take_noted(socket.as_fd()).count(), 0);
-        for (name, at) in NOTED.into_iter().zip([NOTED_BIT, NOTED_BIT + 2]) {
-            for on in [true, false] {
+        for (name, at) in NOTED.into_iter().zip((NOTED_BIT..).step_by(2)) {
+            for on in [1, 0] {
                 let bits = emulated(SocketId(7)) | 1 << ANNOUNCED_BIT | 2 << at;
-                set(socket.as_fd(), bits | u64::from(on) << at);
+                set(socket.as_fd(), bits | (on as u64) << at);
                 assert!(take_noted(socket.as_fd()).eq([(name, on)]));
                 assert_eq!(take_noted(socket.as_fd()).count(), 0);
                 let announced = true;
                 assert_eq!(Mark::of(socket.as_fd()), Mark::Emulated { announced });
             }
         }
+    }
+
+    #[test]
+    fn numbers_have_places_of_their_own() {
+        let (socket, _) = UnixStream::pair().unwrap();
+        set(socket.as_fd(), emulated(SocketId(7)));
+        let keep = |bits: u32| {
+            let bits = !bits.cast_signed();
+            set_option(
+                socket.as_fd(),
+                libc::SOL_SOCKET,
+                libc::SO_INCOMING_CPU,
+                bits,
+            )
+            .unwrap();
+        };
+        let largest = |number: Number| (number.name, number.largest().cast_signed());
+        for number in NUMBERS {
+            keep(number.largest() << number.shift);
+            assert!(take_noted(socket.as_fd()).eq([largest(number)]));
+        }
+        keep(u32::MAX);
+        assert!(take_noted(socket.as_fd()).eq(NUMBERS.map(largest)));
+        assert_eq!(take_noted(socket.as_fd()).count(), 0);
     }
 
     #[test]

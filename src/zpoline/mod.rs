@@ -449,7 +449,8 @@ fn header_page(emulated: &policy::Sockets) -> Vec<u8> {
         put(names + *name as u64, &[slot]);
     }
     put(header::GET_SOCKET + libc::SO_ERROR as u64, &[slot::ERROR]);
-    for ((_, name), slot) in mark::NOTED.into_iter().zip(slot::NOTED..) {
+    let numbers = mark::NUMBERS.map(|number| number.name);
+    for ((_, name), slot) in mark::NOTED.into_iter().chain(numbers).zip(slot::NOTED..) {
         put(header::SET_TCP + name as u64, &[slot]);
     }
     for (domain, at) in [
@@ -492,12 +493,10 @@ mod tests {
         assert_eq!(set(libc::SO_RCVLOWAT), slot::ASK);
         assert_eq!(set(libc::SO_KEEPALIVE), slot::NATIVE);
         let noted = &view::SLOTS[usize::from(slot::NOTED) - 1..];
-        assert_eq!(noted[..mark::NOTED.len()], mark::NOTED);
-        assert!(
-            mark::NOTED
-                .iter()
-                .all(|(level, _)| *level == libc::IPPROTO_TCP)
-        );
+        let names = mark::NUMBERS.map(|number| number.name);
+        let names: Vec<_> = mark::NOTED.into_iter().chain(names).collect();
+        assert_eq!(noted[..names.len()], names);
+        assert!(names.iter().all(|(level, _)| *level == libc::IPPROTO_TCP));
         assert!(view::SLOTS.len() < layout::entry::SLOT_COUNT);
     }
 }

@@ -11,11 +11,15 @@ use crate::common::{
     tools,
 };
 
-/// So many calls of each kind, to sockets that are emulated and to others.
+/// So many calls of each kind, and of each option, to sockets that are emulated and to others.
 const CALLS: &str = "
 import socket
 tcp, udp = socket.socket(), socket.socket(type=socket.SOCK_DGRAM)
 tcp.bind(('127.0.0.1', 0))
+listener = socket.create_server(('127.0.0.1', 0))
+ends = socket.create_connection(listener.getsockname()), listener.accept()[0]
+flags = socket.TCP_NODELAY, socket.TCP_CORK, socket.TCP_QUICKACK
+numbers = socket.TCP_KEEPIDLE, socket.TCP_KEEPINTVL, socket.TCP_KEEPCNT
 for call in range(200):
     assert tcp.getsockname()[0] == '127.0.0.1'
     assert udp.getsockname() == ('0.0.0.0', 0)
@@ -24,6 +28,10 @@ for call in range(200):
     udp.setsockopt(socket.IPPROTO_IP, socket.IP_TTL, 7)
     with socket.socket(socket.AF_UNIX) as other:
         other.bind('')
+    for end in ends:
+        for option, value in [(flag, call % 2) for flag in flags] + [(number, call % 127 + 1) for number in numbers]:
+            end.setsockopt(socket.IPPROTO_TCP, option, value)
+            assert end.getsockopt(socket.IPPROTO_TCP, option) == value
 print('all well')
 ";
 /// Looks for its own listener and another program's in the table that it has mapped.

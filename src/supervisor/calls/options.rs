@@ -21,7 +21,7 @@ pub(super) fn getsockopt(supervisor: &Supervisor, call: &Call<'_>) -> Answer {
         let option = (call.int(1), call.int(2));
         let length = call.read_int(call.pointer(4))?;
         let room = emul::getsockopt::room(entry.socket.family, option, length)?;
-        if mark::NOTED.contains(&option) {
+        if mark::is_noted(option) {
             take_over(supervisor, entry, end.as_fd());
         }
         let (limits, transport) = (&supervisor.limits, supervisor.transport());
@@ -56,7 +56,7 @@ pub(super) fn setsockopt(supervisor: &Supervisor, call: &Call<'_>) -> Answer {
             return Err(Errno::ESRCH);
         }
         let value = Value { length, bytes };
-        if mark::NOTED.contains(&option) {
+        if mark::is_noted(option) {
             take_over(supervisor, entry, end.as_fd());
         }
         let (limits, transport) = (&supervisor.limits, supervisor.transport());
@@ -69,8 +69,8 @@ pub(super) fn take_over(supervisor: &Supervisor, entry: &mut Entry, end: Borrowe
     if supervisor.fast_path.is_none() {
         return;
     }
-    for (name, on) in mark::take_noted(end) {
-        entry.socket.options.set(name, on.into());
+    for (name, value) in mark::take_noted(end) {
+        entry.socket.options.set(name, value);
     }
 }
 
