@@ -12,10 +12,12 @@ use iced_x86::{
 use super::{
     accept,
     image::{Labels, frame, get_socket_option, number, set_mark, set_socket_option},
-    layout::{action, entry, slot},
+    layout::{PAGE, action, entry, slot},
     mark,
 };
 
+/// Bytes of an int.
+const INT_BYTES: i32 = size_of::<i32>() as i32;
 /// Bytes of a sockaddr_in, which are also those of a struct timeval.
 const V4_BYTES: i32 = 16;
 /// An option of SOL_SOCKET that there is not.
@@ -139,6 +141,23 @@ fn name(
     name_v6(a, labels, bytes_at, address_at)
 }
 
+/// Goes on if `bytes` at `pointer` lie on the stack, above what is here, in the page that %rsp is in: that has just been
+/// written, so the kernel need not be asked whether it can be. Most programs have there what they pass. Changes %rax.
+fn unless_on_stack(
+    a: &mut CodeAssembler,
+    pointer: AsmRegister64,
+    bytes: i32,
+    otherwise: CodeLabel,
+) -> Result<(), IcedError> {
+    a.lea(rax, qword_ptr(pointer + (bytes - 1)))?;
+    a.xor(rax, rsp)?;
+    a.cmp(rax, PAGE as i32)?;
+    a.jae(otherwise)?;
+    a.lea(rax, qword_ptr(rsp + frame::CALLER))?;
+    a.cmp(pointer, rax)?;
+    a.jb(otherwise)
+}
+
 /// SO_RCVTIMEO is as large as the address and nothing depends on its being read: the kernel so checks
 /// both pointers, and leaves 16 as the length, unless that was less.
 fn name_v4(
@@ -147,12 +166,20 @@ fn name_v4(
     bytes_at: u64,
     address_at: u64,
 ) -> Result<(), IcedError> {
+    let (mut check, mut checked) = (a.create_label(), a.create_label());
     a.mov(r10, qword_ptr(rsp + frame::RSI))?;
     a.mov(r8, qword_ptr(rsp + frame::RDX))?;
+    unless_on_stack(a, r10, V4_BYTES, check)?;
+    unless_on_stack(a, r8, INT_BYTES, check)?;
+    a.cmp(dword_ptr(r8), V4_BYTES)?;
+    a.jl(labels.ask)?;
+    a.jmp(checked)?;
+    a.set_label(&mut check)?;
     get_socket_option(a, libc::SO_RCVTIMEO)?;
     a.jnz(labels.ask)?;
     a.cmp(dword_ptr(r8), V4_BYTES)?;
     a.jne(labels.ask)?;
+    a.set_label(&mut checked)?;
     a.mov(r11, qword_ptr(rsp + frame::ENTRY))?;
     begin(a, labels.ask)?;
     a.cmp(dword_ptr(r11 + bytes_at), V4_BYTES)?;
@@ -162,6 +189,7 @@ fn name_v4(
     end(a, labels.ask)?;
     a.mov(qword_ptr(r10), rcx)?;
     a.mov(qword_ptr(r10 + 8), rsi)?;
+    a.mov(dword_ptr(r8), V4_BYTES)?;
     succeed(a, labels)
 }
 
@@ -177,6 +205,15 @@ fn name_v6(
     bytes_at: u64,
     address_at: u64,
 ) -> Result<(), IcedError> {
+    let (mut check, mut checked) = (a.create_label(), a.create_label());
+    a.mov(r10, qword_ptr(rsp + frame::RSI))?;
+    a.mov(r8, qword_ptr(rsp + frame::RDX))?;
+    unless_on_stack(a, r10, V6_BYTES, check)?;
+    unless_on_stack(a, r8, INT_BYTES, check)?;
+    a.cmp(dword_ptr(r8), V6_BYTES)?;
+    a.jl(labels.ask)?;
+    a.jmp(checked)?;
+    a.set_label(&mut check)?;
     a.lea(rsp, qword_ptr(rsp - MEMORY_INFORMATION))?;
     a.mov(r10, rsp)?;
     a.mov(r8, qword_ptr(rsp + MEMORY_INFORMATION + frame::RDX))?;
@@ -190,6 +227,7 @@ fn name_v6(
     a.mov(dword_ptr(r8), V6_BYTES)?;
     get_socket_option(a, SO_MEMINFO)?;
     a.jnz(labels.ask)?;
+    a.set_label(&mut checked)?;
     a.mov(r11, qword_ptr(rsp + frame::ENTRY))?;
     begin(a, labels.ask)?;
     a.cmp(dword_ptr(r11 + bytes_at), V6_BYTES)?;
@@ -210,15 +248,26 @@ fn name_v6(
 fn get_option(a: &mut CodeAssembler, labels: &Labels) -> Result<(), IcedError> {
     let (mut error, mut stored) = (a.create_label(), a.create_label());
     let (mut plain, mut flag) = (a.create_label(), a.create_label());
+    let (mut check, mut checked) = (a.create_label(), a.create_label());
     a.mov(r10, qword_ptr(rsp + frame::R10))?;
     a.mov(r8, qword_ptr(rsp + frame::R8))?;
     a.cmp(cl, i32::from(slot::ASK))?;
     a.je(labels.ask)?;
     a.cmp(cl, i32::from(slot::ERROR))?;
     a.je(error)?;
-    // The kernel checks the pointers and the length, and cuts that to an int's.
+    unless_on_stack(a, r10, INT_BYTES, check)?;
+    unless_on_stack(a, r8, INT_BYTES, check)?;
+    a.cmp(dword_ptr(r8), INT_BYTES)?;
+    a.jl(labels.ask)?;
+    a.jmp(checked)?;
+    // The kernel checks the pointers and the length, and cuts that to an int's. Of a shorter value the supervisor makes
+    // the same, and the length is the program's own still.
+    a.set_label(&mut check)?;
     get_socket_option(a, libc::SO_TYPE)?;
     a.jnz(labels.ask)?;
+    a.cmp(dword_ptr(r8), INT_BYTES)?;
+    a.jne(labels.ask)?;
+    a.set_label(&mut checked)?;
     a.movzx(esi, byte_ptr(rsp + frame::WHAT))?;
     unless_number(a, plain)?;
     // Before the entry: once the supervisor has taken over what was there, the entry is odd, or has it.
@@ -244,12 +293,10 @@ fn get_option(a: &mut CodeAssembler, labels: &Labels) -> Result<(), IcedError> {
     a.setc(cl)?;
     a.set_label(&mut stored)?;
     end(a, labels.ask)?;
-    // Of a shorter value the supervisor makes the same, and the length is the program's own still.
     a.mov(r10, qword_ptr(rsp + frame::R10))?;
     a.mov(r8, qword_ptr(rsp + frame::R8))?;
-    a.cmp(dword_ptr(r8), 4)?;
-    a.jne(labels.ask)?;
     a.mov(dword_ptr(r10), ecx)?;
+    a.mov(dword_ptr(r8), INT_BYTES)?;
     succeed(a, labels)?;
     a.set_label(&mut error)?;
     get_error(a, labels)
@@ -275,7 +322,7 @@ fn unless_number(a: &mut CodeAssembler, otherwise: CodeLabel) -> Result<(), Iced
 /// Puts the numbers that were set in the program in place of the upper half of the mark, and their length in place of the
 /// lower. Changes %r8 and %r10 as well.
 fn get_numbers(a: &mut CodeAssembler, labels: &Labels) -> Result<(), IcedError> {
-    a.mov(dword_ptr(rsp + frame::LOW), size_of::<i32>() as i32)?;
+    a.mov(dword_ptr(rsp + frame::LOW), INT_BYTES)?;
     a.lea(r10, qword_ptr(rsp + frame::SPARE))?;
     a.lea(r8, qword_ptr(rsp + frame::LOW))?;
     get_socket_option(a, libc::SO_INCOMING_CPU)?;
@@ -334,9 +381,10 @@ fn set_number(a: &mut CodeAssembler, labels: &Labels) -> Result<(), IcedError> {
 /// setsockopt(2) of an option of a connection that is noted in the socket's mark, or a number. %r10 is where the value is,
 /// %r8 its length; the slot is in %cl.
 ///
-/// The kernel checks both, for an option that does not exist.
+/// The kernel checks both, for an option that does not exist, unless they are known to be good.
 fn set_option(a: &mut CodeAssembler, labels: &Labels) -> Result<(), IcedError> {
     let (mut off, mut flag) = (a.create_label(), a.create_label());
+    let (mut check, mut checked) = (a.create_label(), a.create_label());
     a.cmp(cl, i32::from(slot::ASK))?;
     a.je(labels.ask)?;
     begin(a, labels.ask)?;
@@ -345,12 +393,17 @@ fn set_option(a: &mut CodeAssembler, labels: &Labels) -> Result<(), IcedError> {
     end(a, labels.ask)?;
     a.mov(r10, qword_ptr(rsp + frame::R10))?;
     a.mov(r8, qword_ptr(rsp + frame::R8))?;
+    unless_on_stack(a, r10, INT_BYTES, check)?;
+    a.cmp(r8d, INT_BYTES)?;
+    a.jge(checked)?;
+    a.set_label(&mut check)?;
     a.mov(esi, libc::SOL_SOCKET)?;
     a.mov(edx, NO_OPTION)?;
     a.mov(eax, number::SETSOCKOPT)?;
     a.syscall()?;
     a.cmp(eax, -libc::ENOPROTOOPT)?;
     a.jne(labels.ask)?;
+    a.set_label(&mut checked)?;
     a.movzx(esi, byte_ptr(rsp + frame::WHAT))?;
     unless_number(a, flag)?;
     set_number(a, labels)?;

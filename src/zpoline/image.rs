@@ -7,8 +7,9 @@
 //! may never come back. While a call is made the return address is on top of the stack, where debuggers look for
 //! it.
 //!
-//! Pointers of the program are used only after the kernel has checked them, by a call that does no
-//! harm. Whatever is unusual goes to the supervisor, through the gate, as if the site were not patched.
+//! Pointers of the program are used only after the kernel has checked them, by a call that does no harm, or if they lie in
+//! the page of the stack that is being used. Whatever is unusual goes to the supervisor, through the gate, as if the site
+//! were not patched.
 #![forbid(unsafe_code)]
 
 use iced_x86::{
@@ -61,6 +62,8 @@ pub(super) mod frame {
     pub(in crate::zpoline) const RSI: i32 = 56;
     pub(in crate::zpoline) const RAX: i32 = 64;
     pub(in crate::zpoline) const FLAGS: i32 = 72;
+    /// What is the caller's: behind the return address.
+    pub(in crate::zpoline) const CALLER: i32 = 88;
     /// Bytes below the saved registers.
     pub(in crate::zpoline) const LOCALS: i32 = 32;
 }
@@ -68,7 +71,7 @@ pub(super) mod frame {
 /// The bytes to be executed from [`CODE`] on, and the entrances that the supervisor uses.
 #[derive(Debug)]
 pub(super) struct Image {
-    /// The fast path and the gate, each in its page.
+    /// The fast path and the gate, each in pages of its own.
     pub(super) bytes: Vec<u8>,
     /// Maps the rest: see [`set_up`].
     pub(super) set_up: u64,
@@ -96,7 +99,7 @@ pub(crate) enum ImageError {
     #[error("the fast path needs a descriptor: {0}; raise the limit of open files (ulimit -n)")]
     Descriptor(#[from] nix::errno::Errno),
     /// Of the page.
-    #[error("internal error: the fast path has {0} bytes, more than its page")]
+    #[error("internal error: the fast path has {0} bytes, more than its pages have")]
     TooLarge(usize),
 }
 
@@ -564,7 +567,7 @@ mod tests {
             - 1;
         // One of the two entrances' own. Each other push is on the way of every call: the return address, the pushes, and the locals.
         let frame_bytes = 8 + pushes * 8 + (frame::LOCALS as usize - 8);
-        assert_eq!(frame_bytes, frame::FLAGS as usize + 16);
+        assert_eq!(frame_bytes, frame::CALLER as usize);
         assert!(frame_bytes + answers::MEMORY_INFORMATION as usize <= 128);
         const { assert!(make::STACK <= 128) };
     }

@@ -25,7 +25,7 @@ pub(super) const SLED_NUMBERS: u64 = SLED_BYTES - 5;
 /// The fast path. Above vm.mmap_min_addr's usual 65,536, below where programs are linked.
 pub(crate) const CODE: u64 = 0x1_0000;
 /// Its bytes.
-pub(crate) const CODE_BYTES: u64 = PAGE;
+pub(crate) const CODE_BYTES: u64 = 2 * PAGE;
 /// The way out for calls that are to be filtered.
 pub(crate) const GATE: u64 = CODE + CODE_BYTES;
 /// The way out for calls about sockets that are not in the table.
@@ -83,7 +83,7 @@ pub(super) mod header {
     /// Pages of stubs, at most.
     pub(in crate::zpoline) const STUB_PAGES: usize = 8;
     /// Changes with the layout.
-    pub(in crate::zpoline) const MAGIC: u64 = u64::from_le_bytes(*b"quicwrp4");
+    pub(in crate::zpoline) const MAGIC: u64 = u64::from_le_bytes(*b"quicwrp5");
     /// Numbers that have an action.
     pub(in crate::zpoline) const ACTION_COUNT: u64 = 0x200;
     /// Options that have a byte.
