@@ -81,11 +81,6 @@ pub(super) fn end(a: &mut CodeAssembler, otherwise: CodeLabel) -> Result<(), Ice
     a.jne(otherwise)
 }
 
-fn succeed(a: &mut CodeAssembler, labels: &Labels) -> Result<(), IcedError> {
-    a.mov(qword_ptr(rsp + frame::RAX), 0)?;
-    a.jmp(labels.answered)
-}
-
 /// connect(2) of a connection that was established meanwhile: 0, once. That it has said so is noted in the socket's mark.
 ///
 /// The kernel checks the address: it is no AF_UNIX one, so EINVAL says that it could be read; or that it has a length
@@ -121,7 +116,7 @@ fn note(a: &mut CodeAssembler, labels: &Labels) -> Result<(), IcedError> {
     a.mov(dword_ptr(rsp + frame::MARK), ecx)?;
     set_mark(a)?;
     a.jnz(labels.ask)?;
-    succeed(a, labels)
+    a.jmp(labels.succeeded)
 }
 
 /// getsockname(2) and getpeername(2): %rsi is where the address goes, %rdx where its length is.
@@ -190,7 +185,7 @@ fn name_v4(
     a.mov(qword_ptr(r10), rcx)?;
     a.mov(qword_ptr(r10 + 8), rsi)?;
     a.mov(dword_ptr(r8), V4_BYTES)?;
-    succeed(a, labels)
+    a.jmp(labels.succeeded)
 }
 
 /// Stack for a value of SO_MEMINFO, 36 bytes.
@@ -241,7 +236,7 @@ fn name_v6(
     end(a, labels.ask)?;
     a.mov(r8, qword_ptr(rsp + frame::RDX))?;
     a.mov(dword_ptr(r8), V6_BYTES)?;
-    succeed(a, labels)
+    a.jmp(labels.succeeded)
 }
 
 /// getsockopt(2): %r10 is where the value goes, %r8 where its length is. The slot is in %cl.
@@ -253,7 +248,7 @@ fn get_option(a: &mut CodeAssembler, labels: &Labels) -> Result<(), IcedError> {
     a.mov(r8, qword_ptr(rsp + frame::R8))?;
     a.cmp(cl, i32::from(slot::ASK))?;
     a.je(labels.ask)?;
-    a.cmp(cl, i32::from(slot::ERROR))?;
+    a.cmp(cl, i32::from(slot::TAKEN))?;
     a.je(error)?;
     unless_on_stack(a, r10, INT_BYTES, check)?;
     unless_on_stack(a, r8, INT_BYTES, check)?;
@@ -297,9 +292,9 @@ fn get_option(a: &mut CodeAssembler, labels: &Labels) -> Result<(), IcedError> {
     a.mov(r8, qword_ptr(rsp + frame::R8))?;
     a.mov(dword_ptr(r10), ecx)?;
     a.mov(dword_ptr(r8), INT_BYTES)?;
-    succeed(a, labels)?;
+    a.jmp(labels.succeeded)?;
     a.set_label(&mut error)?;
-    get_error(a, labels)
+    better_error(a, labels)
 }
 
 /// Puts the bit of the mark's upper half that has the value of the option in slot %esi into %esi, if it is noted there.
@@ -375,7 +370,7 @@ fn set_number(a: &mut CodeAssembler, labels: &Labels) -> Result<(), IcedError> {
     a.mov(dword_ptr(rsp + frame::MARK), edx)?;
     set_socket_option(a, libc::SO_INCOMING_CPU, size_of::<i32>())?;
     a.jnz(labels.ask)?;
-    succeed(a, labels)
+    a.jmp(labels.succeeded)
 }
 
 /// setsockopt(2) of an option of a connection that is noted in the socket's mark, or a number. %r10 is where the value is,
@@ -420,31 +415,38 @@ fn set_option(a: &mut CodeAssembler, labels: &Labels) -> Result<(), IcedError> {
     note(a, labels)
 }
 
-/// SO_ERROR. What the pair says is taken by asking; if it is an error the supervisor may know a better
-/// one, which it has written before it let the pair have it. If it is none then no error is pending:
-/// `emul::getsockopt::take_error`.
-fn get_error(a: &mut CodeAssembler, labels: &Labels) -> Result<(), IcedError> {
-    let (mut done, mut store) = (a.create_label(), a.create_label());
+/// SO_ERROR. What the pair says is taken by asking. If that is no error then none is pending, `emul::getsockopt::take_error`,
+/// whosever socket it is; if it is one then `otherwise`: of an emulated socket the supervisor may know a better one.
+pub(super) fn take_error(
+    a: &mut CodeAssembler,
+    labels: &Labels,
+    otherwise: CodeLabel,
+) -> Result<(), IcedError> {
     get_socket_option(a, libc::SO_ERROR)?;
     a.jnz(labels.ask)?;
-    a.mov(ecx, dword_ptr(r8))?;
-    a.test(ecx, ecx)?;
-    a.jz(done)?;
+    a.cmp(dword_ptr(r8), 0)?;
+    a.je(labels.succeeded)?;
     a.cmp(byte_ptr(r10), 0)?;
-    a.je(done)?;
-    a.mov(r11, qword_ptr(rsp + frame::ENTRY))?;
+    a.je(labels.succeeded)?;
+    a.mov(byte_ptr(rsp + frame::WHAT), i32::from(slot::TAKEN))?;
+    a.jmp(otherwise)
+}
+
+/// Puts the error that the supervisor has written before it let the pair have one in place of the pair's.
+fn better_error(a: &mut CodeAssembler, labels: &Labels) -> Result<(), IcedError> {
+    let mut store = a.create_label();
     a.mov(edx, dword_ptr(r11 + entry::ERROR))?;
     a.mov(rax, qword_ptr(rsp + frame::MARK))?;
     a.cmp(qword_ptr(r11 + entry::MARK), rax)?;
-    a.jne(done)?;
+    a.jne(labels.succeeded)?;
     a.test(edx, edx)?;
-    a.jz(done)?;
+    a.jz(labels.succeeded)?;
+    a.mov(ecx, dword_ptr(r8))?;
     a.set_label(&mut store)?;
     a.mov(byte_ptr(r10), dl)?;
     a.shr(edx, 8)?;
     a.inc(r10)?;
     a.dec(ecx)?;
     a.jnz(store)?;
-    a.set_label(&mut done)?;
-    succeed(a, labels)
+    a.jmp(labels.succeeded)
 }

@@ -21,7 +21,7 @@ use super::{
     answers,
     layout::{
         CODE, CODE_BYTES, DATA_BYTES, GATE, HEADER, MULTIPLIER, SITE_COUNT, SITE_SHIFT, SITES,
-        TRAMPOLINES, UNKNOWN, action, header, slot, table,
+        TAKEN, TRAMPOLINES, UNKNOWN, action, header, slot, table,
     },
     make, mark,
     tickets::MOST,
@@ -85,6 +85,8 @@ pub(super) struct Labels {
     pub(super) ask: CodeLabel,
     /// To the kernel.
     pub(super) native: CodeLabel,
+    /// Back to the program, with 0 as the result.
+    pub(super) succeeded: CodeLabel,
     /// Back to the program, with the saved %rax as the result.
     pub(super) answered: CodeLabel,
 }
@@ -136,13 +138,15 @@ fn call_kernel(a: &mut CodeAssembler) -> Result<(), IcedError> {
     a.ret()
 }
 
-/// Both ways out.
+/// The ways out.
 fn gate() -> Result<Vec<u8>, IcedError> {
     let mut a = CodeAssembler::new(64)?;
     call_kernel(&mut a)?;
-    let mut bytes = a.assemble(GATE)?;
-    bytes.resize((UNKNOWN - GATE) as usize, 0xf4);
-    bytes.extend(a.assemble(UNKNOWN)?);
+    let mut bytes = Vec::new();
+    for gate in [GATE, UNKNOWN, TAKEN] {
+        bytes.resize((gate - GATE) as usize, 0xf4);
+        bytes.extend(a.assemble(gate)?);
+    }
     Ok(bytes)
 }
 
@@ -282,16 +286,21 @@ fn look_at_socket(a: &mut CodeAssembler) -> Result<(), IcedError> {
     let mut labels = Labels {
         ask: a.create_label(),
         native: a.create_label(),
+        succeeded: a.create_label(),
         answered: a.create_label(),
     };
     let (mut probe, mut ours) = (a.create_label(), a.create_label());
     let (mut emulated, mut accepted) = (a.create_label(), a.create_label());
     let (mut marked, mut unknown) = (a.create_label(), a.create_label());
-    let mut kernel = a.create_label();
+    let (mut kernel, mut taken) = (a.create_label(), a.create_label());
+    let (mut error, mut mark_of_socket) = (a.create_label(), a.create_label());
     for register in [rax, rsi, rdx, r10, r8, rcx] {
         a.push(register)?;
     }
     a.lea(rsp, qword_ptr(rsp - (frame::LOCALS - 8)))?;
+    a.cmp(ecx, i32::from(action::GET) << 8 | i32::from(slot::ERROR))?;
+    a.je(error)?;
+    a.set_label(&mut mark_of_socket)?;
     a.mov(dword_ptr(rsp + frame::ENTRY), 8)?;
     a.mov(r10, rsp)?;
     a.lea(r8, qword_ptr(rsp + frame::ENTRY))?;
@@ -346,7 +355,12 @@ fn look_at_socket(a: &mut CodeAssembler) -> Result<(), IcedError> {
     a.inc(edx)?;
     a.jmp(probe)?;
 
+    a.set_label(&mut error)?;
+    answers::take_error(a, &labels, mark_of_socket)?;
+
     a.set_label(&mut labels.native)?;
+    a.cmp(byte_ptr(rsp + frame::WHAT), i32::from(slot::TAKEN))?;
+    a.je(labels.succeeded)?;
     a.cmp(byte_ptr(rsp + frame::WHAT + 1), i32::from(action::BIND))?;
     a.jne(kernel)?;
     // The port that a UDP socket is to have may be ours.
@@ -361,11 +375,20 @@ fn look_at_socket(a: &mut CodeAssembler) -> Result<(), IcedError> {
     restore(a)?;
     call_kernel(a)?;
     a.set_label(&mut labels.ask)?;
+    a.cmp(byte_ptr(rsp + frame::WHAT), i32::from(slot::TAKEN))?;
+    a.je(taken)?;
     restore(a)?;
     a.jmp(GATE)?;
     a.set_label(&mut unknown)?;
+    a.cmp(byte_ptr(rsp + frame::WHAT), i32::from(slot::TAKEN))?;
+    a.je(taken)?;
     restore(a)?;
     a.jmp(UNKNOWN)?;
+    a.set_label(&mut taken)?;
+    restore(a)?;
+    a.jmp(TAKEN)?;
+    a.set_label(&mut labels.succeeded)?;
+    a.mov(qword_ptr(rsp + frame::RAX), 0)?;
     a.set_label(&mut labels.answered)?;
     a.mov(r11, qword_ptr(rsp + frame::FLAGS))?;
     restore(a)?;

@@ -6,6 +6,7 @@
 //! | [`CODE`] | the fast path; system calls made from here pass the filter | execute |
 //! | [`GATE`] | system calls made from here are filtered as any other | execute |
 //! | [`UNKNOWN`] | the same, about sockets that the program's table does not have | execute |
+//! | [`TAKEN`] | the same, where a socket's pending error has been taken already | execute |
 //! | [`TRAMPOLINES`] | the same, one for each patched site, for calls that return on another stack | execute |
 //! | [`HEADER`] | what the fast path looks up | read |
 //! | [`SITES`] | return addresses of the patched sites | read |
@@ -30,7 +31,10 @@ pub(crate) const CODE_BYTES: u64 = 2 * PAGE;
 pub(crate) const GATE: u64 = CODE + CODE_BYTES;
 /// The way out for calls about sockets that are not in the table.
 pub(super) const UNKNOWN: u64 = GATE + 16;
-/// Bytes of the page of both.
+/// The way out for getsockopt(2) of SO_ERROR when the error of the pair is where the program wants it, and the socket may be
+/// ours.
+pub(super) const TAKEN: u64 = UNKNOWN + 16;
+/// Bytes of the page of all three.
 pub(crate) const GATE_BYTES: u64 = PAGE;
 /// One for each place in [`SITES`].
 pub(super) const TRAMPOLINES: u64 = GATE + GATE_BYTES;
@@ -128,6 +132,8 @@ pub(super) mod slot {
     pub(in crate::zpoline) const NUMBERS: u8 = NOTED + super::super::mark::NOTED.len() as u8;
     /// SO_ERROR.
     pub(in crate::zpoline) const ERROR: u8 = 0xfe;
+    /// The same, when the kernel's answer is there.
+    pub(in crate::zpoline) const TAKEN: u8 = 0xfd;
     /// The kernel answers for the pair.
     pub(in crate::zpoline) const NATIVE: u8 = 0xff;
 }
@@ -194,7 +200,16 @@ pub(crate) fn is_gate(instruction_pointer: u64) -> bool {
     (GATE..HEADER).contains(&instruction_pointer)
 }
 
-/// Whether a call was made because the program's table does not have its socket.
+/// Whether a call was made because the program's table does not have its socket, as far as is known.
 pub(crate) fn is_unknown(instruction_pointer: u64) -> bool {
-    instruction_pointer == UNKNOWN + super::site::SYSCALL.len() as u64
+    is_at(UNKNOWN, instruction_pointer) || has_taken_error(instruction_pointer)
+}
+
+/// Whether a call was made behind one that has taken the pair's error.
+pub(crate) fn has_taken_error(instruction_pointer: u64) -> bool {
+    is_at(TAKEN, instruction_pointer)
+}
+
+fn is_at(gate: u64, instruction_pointer: u64) -> bool {
+    instruction_pointer == gate + super::site::SYSCALL.len() as u64
 }

@@ -418,6 +418,11 @@ pub(crate) fn view_without(trapped: &Trapped) -> Option<u64> {
     (read == view.len()).then_some(u64::from_le_bytes(view))
 }
 
+/// Whether the call asks for SO_ERROR after it has taken what the pair has.
+pub(crate) fn has_taken_error(trapped: &Trapped) -> bool {
+    layout::has_taken_error(trapped.instruction_pointer)
+}
+
 /// Whether a process has the image.
 fn has_image(memory: &File) -> bool {
     let mut magic = [0; 8];

@@ -13,7 +13,7 @@ use crate::emul::{
     setsockopt::{RARELY_SET, Value},
 };
 use crate::supervisor::{Supervisor, call::Call, pair, sockets::Entry};
-use crate::zpoline::mark;
+use crate::zpoline::{self, mark};
 
 pub(super) fn getsockopt(supervisor: &Supervisor, call: &Call<'_>) -> Answer {
     on_socket(supervisor, call, |table, id, end| {
@@ -26,7 +26,10 @@ pub(super) fn getsockopt(supervisor: &Supervisor, call: &Call<'_>) -> Answer {
         }
         let (limits, transport) = (&supervisor.limits, supervisor.transport());
         let bytes = if option == (libc::SOL_SOCKET, libc::SO_ERROR) {
-            let pairs = pair::take_error(end.as_fd());
+            let pairs = match zpoline::has_taken_error(&call.trapped) {
+                true => taken_error(call, room)?,
+                false => pair::take_error(end.as_fd()),
+            };
             emul::getsockopt::take_error(&mut entry.socket, pairs)
                 .to_ne_bytes()
                 .to_vec()
@@ -62,6 +65,14 @@ pub(super) fn setsockopt(supervisor: &Supervisor, call: &Call<'_>) -> Answer {
         let (limits, transport) = (&supervisor.limits, supervisor.transport());
         emul::setsockopt::setsockopt(&mut entry.socket, option, &value, limits, transport)
     })
+}
+
+/// The pair's error, which the fast path has taken and left where the program wants it.
+fn taken_error(call: &Call<'_>, room: usize) -> Result<i32, Errno> {
+    let mut error = [0; 4];
+    let bytes = call.read(call.pointer(3), room.min(error.len()))?;
+    error[..bytes.len()].copy_from_slice(&bytes);
+    Ok(i32::from_ne_bytes(error))
 }
 
 /// Takes over what the fast path has set.
