@@ -18,6 +18,7 @@ use nix::sys::{
 };
 
 use super::DemoError;
+use crate::sys::startup;
 
 /// Longest time without a sign of life.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -212,6 +213,7 @@ impl Process {
 
 /// The start of a command line: this program, or this program wrapped in itself.
 fn command(wrapped: bool, folder: &Path) -> Command {
+    startup::allow_huge_pages();
     let mut command = Command::new(SELF);
     // The caller's settings are not the demonstration's, but for what it may want to look into.
     let kept = |name: &str| name.starts_with("QUICWRAP_LOG") || name == "QUICWRAP_KEYLOG";

@@ -104,6 +104,7 @@ fn execute(plan: &Plan<'_>) -> u8 {
         .first()
         .map_or(Path::new(""), |name| path(name));
     startup::closed_descriptors().for_each(close_inherited);
+    startup::allow_huge_pages();
     let error = match exec(plan.program) {
         Ok(never) => match never {},
         Err(error) => error,

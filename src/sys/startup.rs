@@ -1,16 +1,20 @@
-//! What the caller of quicwrap handed down and Rust's runtime changes before `main`: the program must
+//! What the caller of quicwrap handed down and Rust's runtime, or this, changes before `main`: the program must
 //! inherit it as it was.
 
 use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 
+use nix::sys::prctl;
+
 static SIGPIPE_IGNORED: AtomicBool = AtomicBool::new(false);
 /// Bit n: descriptor n (0 to 2) was closed.
 static CLOSED: AtomicU8 = AtomicU8::new(0);
+/// Huge pages were allowed, and are not.
+static WITHOUT_HUGE_PAGES: AtomicBool = AtomicBool::new(false);
 
 /// Runs before `main` and so before Rust's runtime ignores SIGPIPE and opens /dev/null in place of
 /// closed standard descriptors.
 // SAFETY: an .init_array entry is called by the C runtime with no Rust state needed; the function only
-// makes two system calls and stores to atomics.
+// makes system calls and stores to atomics.
 #[used]
 #[unsafe(link_section = ".init_array")]
 static RECORD: extern "C" fn() = record;
@@ -27,6 +31,20 @@ extern "C" fn record() {
             .filter(|&fd| libc::fcntl(i32::from(fd), libc::F_GETFD) == -1)
             .fold(0, |bits, fd| bits | 1 << fd);
         CLOSED.store(closed, Ordering::Relaxed);
+    }
+    // The allocator takes memory from three places at first: 2 MiB of zeroes for each, which is a quarter of the time that
+    // `quicwrap -- true` takes, and of the memory of what carries little.
+    let forbidden = prctl::get_thp_disable() == Ok(false) && prctl::set_thp_disable(true).is_ok();
+    WITHOUT_HUGE_PAGES.store(forbidden, Ordering::Relaxed);
+}
+
+/// Allows huge pages again, if they were when quicwrap was started (PR_SET_THP_DISABLE, prctl(2)): for what is executed,
+/// which inherits this, and for bulk data.
+pub(crate) fn allow_huge_pages() {
+    if WITHOUT_HUGE_PAGES.swap(false, Ordering::Relaxed)
+        && let Err(error) = prctl::set_thp_disable(false)
+    {
+        tracing::debug!(%error, "huge pages stay forbidden");
     }
 }
 

@@ -423,7 +423,7 @@ pub(super) fn take_error(
     otherwise: CodeLabel,
 ) -> Result<(), IcedError> {
     get_socket_option(a, libc::SO_ERROR)?;
-    a.jnz(labels.ask)?;
+    a.jnz(labels.native)?;
     a.cmp(dword_ptr(r8), 0)?;
     a.je(labels.succeeded)?;
     a.cmp(byte_ptr(r10), 0)?;

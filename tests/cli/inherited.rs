@@ -60,6 +60,16 @@ fn ignored_signals_stay_ignored() {
     assert_eq!(ignored(&text) & ORDINARY, 0x1003, "{text}");
 }
 
+/// quicwrap itself does without them until it has something to carry.
+#[test]
+fn huge_pages_stay_allowed_or_forbidden() {
+    const THP: &str = "exec grep THP_enabled /proc/self/status";
+    assert_eq!(same(THP, |c| c).lines().count(), 1);
+    let forbid = "import ctypes, os, sys; ctypes.CDLL(None).prctl(41, 1, 0, 0, 0); os.execvp(sys.argv[1], sys.argv[1:])";
+    let text = same(THP, |c| c.through(["python3", "-c", forbid]));
+    assert_eq!(text, "THP_enabled:\t0\n");
+}
+
 /// Every way to have some of 0, 1 and 2 closed.
 #[test]
 fn closed_standard_descriptors() {
