@@ -10,6 +10,7 @@
 mod accept;
 mod answers;
 mod findings;
+mod follow;
 mod give;
 mod image;
 mod jobs;

@@ -5,6 +5,8 @@ use iced_x86::{
     Code, Decoder, DecoderOptions, FlowControl, Instruction, Mnemonic, OpKind, Register,
 };
 
+use super::follow;
+
 /// `syscall`.
 pub(super) const SYSCALL: [u8; 2] = [0x0f, 0x05];
 /// `call *%rax`.
@@ -65,7 +67,7 @@ pub(crate) enum Refusal {
     #[error("the code around uses memory below the stack pointer")]
     RedZone,
     /// Code that cannot be followed.
-    #[error("the code around cannot be decoded")]
+    #[error("the code around cannot be followed")]
     Undecodable,
     /// musl, and glibc from 2.41 on, know by the address whether a signal that cancels a thread has
     /// come before the call or after it.
@@ -169,39 +171,13 @@ impl Surroundings {
         instructions
     }
 
-    /// Follows the code after the site to the end of its function, as far as that is one piece.
+    /// Looks at the code that runs after the site, which may go on before it.
     fn check_after(&self, has_room: bool) -> Result<(), Refusal> {
-        let rest = &self.after[SYSCALL.len()..];
-        let mut decoder = Decoder::new(64, rest, DecoderOptions::NONE);
-        while decoder.can_decode() {
-            let instruction = decoder.decode();
-            if instruction.is_invalid() {
-                // The last one is merely cut.
-                let cut = decoder.position() == rest.len();
-                return if cut {
-                    Ok(())
-                } else {
-                    Err(Refusal::Undecodable)
-                };
-            }
-            if reaches_below(&instruction, has_room) {
-                return Err(Refusal::RedZone);
-            }
-            match instruction.flow_control() {
-                FlowControl::Return
-                | FlowControl::UnconditionalBranch
-                | FlowControl::IndirectBranch
-                | FlowControl::Exception => return Ok(()),
-                // What is called may use all that lies below; the kernel does not.
-                FlowControl::Call | FlowControl::IndirectCall
-                    if instruction.mnemonic() != Mnemonic::Syscall =>
-                {
-                    return Ok(());
-                }
-                _ => {}
-            }
-        }
-        Ok(())
+        let code = follow::Code {
+            first: self.address - self.before.len() as u64,
+            bytes: &[self.before.as_slice(), &self.after].concat(),
+        };
+        follow::check(code, self.address + SYSCALL.len() as u64, has_room)
     }
 
     fn returns_at_once(&self) -> bool {
@@ -229,7 +205,7 @@ fn function(instructions: &[Instruction]) -> &[Instruction] {
 /// Whether an operand lies below the stack pointer, where the ABI lets a function that calls no other
 /// keep 128 bytes (System V ABI, x86-64, section 3.2.2). What lies below the frame pointer does too, unless
 /// the function `has_room`.
-fn reaches_below(instruction: &Instruction, has_room: bool) -> bool {
+pub(super) fn reaches_below(instruction: &Instruction, has_room: bool) -> bool {
     let memory = (0..instruction.op_count()).any(|op| instruction.op_kind(op) == OpKind::Memory);
     let base = instruction.memory_base();
     memory

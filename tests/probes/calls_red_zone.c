@@ -7,6 +7,8 @@ long keeps(int fd, void *address, socklen_t *length);
 long points(int fd, socklen_t *length);
 /* As keeps, by a frame pointer. */
 long keeps_in_frame(int fd, void *address, socklen_t *length);
+/* As keeps, with the call in a block behind the function, where compilers put what is rare. */
+long keeps_from_behind(int fd, void *address, socklen_t *length);
 
 __asm__(".text\n.p2align 6\nkeeps:\n"
         "movq $77, -8(%rsp)\nmov $51, %eax\nsyscall\nmov -8(%rsp), %rax\nret\n"
@@ -14,7 +16,10 @@ __asm__(".text\n.p2align 6\nkeeps:\n"
         "mov %rsi, %rdx\nlea -64(%rsp), %rsi\nmov $51, %eax\nsyscall\nmovzwl -64(%rsp), %eax\nret\n"
         ".p2align 6\nkeeps_in_frame:\n"
         "push %rbp\nmov %rsp, %rbp\nmovq $78, -8(%rbp)\nmov $51, %eax\nsyscall\n"
-        "mov -8(%rbp), %rax\npop %rbp\nret\n");
+        "mov -8(%rbp), %rax\npop %rbp\nret\n"
+        ".p2align 6\nkeeps_from_behind:\n"
+        "movq $79, -8(%rsp)\ntest %edi, %edi\njns 2f\n1:\nmov -8(%rsp), %rax\nret\n"
+        ".p2align 4\n2:\nmov $51, %eax\nsyscall\njmp 1b\n");
 
 int main(void) {
     int fd = MUST(socket(AF_INET, SOCK_STREAM, 0));
@@ -23,6 +28,7 @@ int main(void) {
         socklen_t length = sizeof address;
         printf("kept %ld, ", keeps(fd, &address, &length));
         printf("kept %ld, ", keeps_in_frame(fd, &address, &length));
+        printf("kept %ld, ", keeps_from_behind(fd, &address, &length));
         printf("length %u, family %ld\n", length, points(fd, &length));
     }
     return 0;
