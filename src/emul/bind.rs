@@ -1,7 +1,7 @@
 //! bind(2).
 #![forbid(unsafe_code)]
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use nix::errno::Errno;
 
@@ -42,6 +42,11 @@ pub(crate) fn bind(
     reserve(socket, id, wanted, transport)?;
     socket.bound.address |= !wanted.ip().is_unspecified();
     socket.bound.port |= wanted.port() != 0;
+    if matches!(wanted.ip(), IpAddr::V6(ip) if !ip.is_unspecified() && ip.to_ipv4_mapped().is_none())
+    {
+        // __inet6_bind: an address of IPv6 takes no IPv4.
+        socket.options.set(name::IPV6_V6ONLY, 1);
+    }
     if wanted.port() == 0 && socket.options.flag(name::IP_BIND_ADDRESS_NO_PORT) {
         // ip(7): the address was good; the port comes with connect or listen.
         transport.release(id);

@@ -65,7 +65,13 @@ pub(crate) fn getsockopt(
         }
         _ => stored(socket, option, limits)?,
     };
-    Ok(number.to_ne_bytes().to_vec())
+    Ok(match u8::try_from(number) {
+        // do_ip_getsockopt: for less than an int, as for a byte.
+        Ok(byte) if option.0 == libc::IPPROTO_IP && (1..size_of::<i32>()).contains(&room) => {
+            vec![byte]
+        }
+        _ => number.to_ne_bytes().to_vec(),
+    })
 }
 
 /// An integer option for which only the socket need be asked.
@@ -129,16 +135,12 @@ fn linger(socket: &Socket) -> Vec<u8> {
     bytes
 }
 
-/// What was set; for a connection the processor that its packets come to, socket(7), which is this one.
+/// What was set, or for a connection the processor that its packets come to, socket(7), which is this one.
 fn incoming_cpu(socket: &Socket) -> i32 {
-    let set = socket.options.value(name::SO_INCOMING_CPU);
-    match socket.state {
-        State::Connected { .. } | State::Closed => sched_getcpu()
-            .ok()
-            .and_then(|cpu| i32::try_from(cpu).ok())
-            .unwrap_or(set),
-        _ => set,
-    }
+    let has_packets = matches!(socket.state, State::Connected { .. } | State::Closed);
+    let own = || i32::try_from(sched_getcpu().ok().filter(|_| has_packets)?).ok();
+    let set = socket.options.get(name::SO_INCOMING_CPU).or_else(own);
+    set.unwrap_or_else(|| socket.options.value(name::SO_INCOMING_CPU))
 }
 
 /// A long where there is room for one (sk_getsockopt).

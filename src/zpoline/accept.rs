@@ -78,7 +78,7 @@ pub(super) fn accept(a: &mut CodeAssembler, labels: &Labels) -> Result<(), IcedE
         (a.create_label(), a.create_label(), a.create_label());
     let (mut refused, mut failed, mut finish) =
         (a.create_label(), a.create_label(), a.create_label());
-    let mut unnamed = a.create_label();
+    let mut named = a.create_label();
     a.xor(ecx, ecx)?;
     a.cmp(edx, i32::from(action::ACCEPT))?;
     a.je(known)?;
@@ -107,9 +107,9 @@ pub(super) fn accept(a: &mut CodeAssembler, labels: &Labels) -> Result<(), IcedE
     a.mov(rsi, qword_ptr(rsp + ROOM + frame::RSI))?;
     a.xor(edx, edx)?;
     a.test(rsi, rsi)?;
-    a.jz(unnamed)?;
-    name(a, failed)?;
-    a.set_label(&mut unnamed)?;
+    a.jz(named)?;
+    name(a, failed, named)?;
+    a.set_label(&mut named)?;
     drop_rest(a)?;
     a.mov(rax, rdi)?;
     a.set_label(&mut finish)?;
@@ -231,7 +231,7 @@ fn wait_for_data(a: &mut CodeAssembler) -> Result<(), IcedError> {
 
 /// Writes the length of the peer's address, whose own pointer the kernel checks for SO_MEMINFO, and lets the kernel write
 /// the address to %rsi, as much as there is room for: its bytes are in %edx then.
-fn name(a: &mut CodeAssembler, failed: CodeLabel) -> Result<(), IcedError> {
+fn name(a: &mut CodeAssembler, failed: CodeLabel, named: CodeLabel) -> Result<(), IcedError> {
     let mut fits = a.create_label();
     a.mov(r10, rsp)?;
     a.mov(r8, qword_ptr(rsp + ROOM + frame::RDX))?;
@@ -245,6 +245,9 @@ fn name(a: &mut CodeAssembler, failed: CodeLabel) -> Result<(), IcedError> {
     // That has cut a longer one.
     a.mov(ecx, dword_ptr(rsp + ADDRESS_BYTES))?;
     a.mov(dword_ptr(r8), ecx)?;
+    // Where nothing goes does not matter.
+    a.test(edx, edx)?;
+    a.jz(named)?;
     a.mov(rsi, qword_ptr(rsp + ROOM + frame::RSI))?;
     receive(a)?;
     a.test(eax, eax)?;
