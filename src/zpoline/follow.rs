@@ -29,15 +29,15 @@ struct Ways {
     ends_unseen: bool,
 }
 
-/// Follows the code from `start` on. `has_room` is what [`reaches_below`] asks for.
+/// Follows the code from `start` on. `room` is what [`reaches_below`] asks for.
 ///
 /// # Errors
 /// `RedZone`; `Undecodable`: a way leads where nothing can be seen, in a function that may keep something there.
-pub(super) fn check(code: Code<'_>, start: u64, has_room: bool) -> Result<(), Refusal> {
+pub(super) fn check(code: Code<'_>, start: u64, room: i64) -> Result<(), Refusal> {
     let mut ways = Ways::default();
     ways.open.push(start);
     while let Some(from) = ways.open.pop() {
-        code.follow(from, has_room, &mut ways)?;
+        code.follow(from, room, &mut ways)?;
     }
     match ways.ends_unseen && !ways.calls {
         true => Err(Refusal::Undecodable),
@@ -55,7 +55,7 @@ impl<'a> Code<'a> {
     }
 
     /// Follows one way to its end, or to where it was followed already.
-    fn follow(&self, from: u64, has_room: bool, ways: &mut Ways) -> Result<(), Refusal> {
+    fn follow(&self, from: u64, room: i64, ways: &mut Ways) -> Result<(), Refusal> {
         let Some(mut decoder) = self.decoder(from) else {
             ways.ends_unseen = true;
             return Ok(());
@@ -70,7 +70,7 @@ impl<'a> Code<'a> {
                 ways.ends_unseen = true;
                 return Ok(());
             }
-            if reaches_below(&instruction, has_room) {
+            if reaches_below(&instruction, room) {
                 return Err(Refusal::RedZone);
             }
             match instruction.flow_control() {
@@ -135,7 +135,7 @@ mod tests {
             first: FIRST,
             bytes: &assembled.inner.code_buffer,
         };
-        check(code, assembled.label_ip(&site).unwrap(), false)
+        check(code, assembled.label_ip(&site).unwrap(), 0)
     }
 
     #[test]

@@ -103,9 +103,10 @@ impl Surroundings {
             return Err(Refusal::Undecodable);
         }
         let functions = || readings.iter().map(|reading| function(reading));
-        let has_room = functions().all(|function| function.iter().any(makes_room));
-        self.check_after(has_room)?;
-        let below = |instruction: &Instruction| reaches_below(instruction, has_room);
+        let room = readings.iter().map(|reading| room(reading)).min();
+        let room = room.unwrap_or(0);
+        self.check_after(room)?;
+        let below = |instruction: &Instruction| reaches_below(instruction, room);
         if functions().any(|function| function.iter().any(below)) {
             return Err(Refusal::RedZone);
         }
@@ -172,12 +173,12 @@ impl Surroundings {
     }
 
     /// Looks at the code that runs after the site, which may go on before it.
-    fn check_after(&self, has_room: bool) -> Result<(), Refusal> {
+    fn check_after(&self, room: i64) -> Result<(), Refusal> {
         let code = follow::Code {
             first: self.address - self.before.len() as u64,
             bytes: &[self.before.as_slice(), &self.after].concat(),
         };
-        follow::check(code, self.address + SYSCALL.len() as u64, has_room)
+        follow::check(code, self.address + SYSCALL.len() as u64, room)
     }
 
     fn returns_at_once(&self) -> bool {
@@ -203,22 +204,57 @@ fn function(instructions: &[Instruction]) -> &[Instruction] {
 }
 
 /// Whether an operand lies below the stack pointer, where the ABI lets a function that calls no other
-/// keep 128 bytes (System V ABI, x86-64, section 3.2.2). What lies below the frame pointer does too, unless
-/// the function `has_room`.
-pub(super) fn reaches_below(instruction: &Instruction, has_room: bool) -> bool {
+/// keep 128 bytes (System V ABI, x86-64, section 3.2.2). So does what lies more than `room` bytes below the frame pointer.
+pub(super) fn reaches_below(instruction: &Instruction, room: i64) -> bool {
     let memory = (0..instruction.op_count()).any(|op| instruction.op_kind(op) == OpKind::Memory);
-    let base = instruction.memory_base();
+    let below = match instruction.memory_base() {
+        Register::RSP => 0,
+        Register::RBP => -room,
+        _ => return false,
+    };
     memory
-        && (base == Register::RSP || base == Register::RBP && !has_room)
         && instruction.mnemonic() != Mnemonic::Nop
-        && instruction.memory_displacement64().cast_signed() < 0
+        && instruction.memory_displacement64().cast_signed() < below
 }
 
-/// Whether the function moves the stack pointer below what it keeps.
-fn makes_room(instruction: &Instruction) -> bool {
-    instruction.mnemonic() == Mnemonic::Sub
+/// Bytes between the frame pointer and the stack pointer at the end of `instructions`, as far as they are sure to be of one
+/// function that is run from its beginning.
+fn room(instructions: &[Instruction]) -> i64 {
+    let begins = |instruction: &Instruction| {
+        instruction.code() == Code::Push_r64 && instruction.op_register(0) == Register::RBP
+    };
+    let ends = |instruction: &Instruction| {
+        matches!(
+            instruction.flow_control(),
+            FlowControl::Return | FlowControl::UnconditionalBranch | FlowControl::IndirectBranch
+        )
+    };
+    let border = |instruction: &Instruction| begins(instruction) || ends(instruction);
+    match instructions.iter().rposition(border) {
+        Some(start) if begins(&instructions[start]) => {
+            instructions[start + 1..].iter().map(room_made).sum()
+        }
+        _ => 0,
+    }
+}
+
+/// By how many bytes an instruction lowers the stack pointer: those that a compiler makes a frame with.
+fn room_made(instruction: &Instruction) -> i64 {
+    let of_stack_pointer = instruction.op_count() == 2
         && instruction.op_kind(0) == OpKind::Register
-        && instruction.op_register(0) == Register::RSP
+        && instruction.op_register(0) == Register::RSP;
+    match instruction.mnemonic() {
+        Mnemonic::Push | Mnemonic::Pop => -i64::from(instruction.stack_pointer_increment()),
+        Mnemonic::Sub if of_stack_pointer => immediate(instruction),
+        Mnemonic::Add if of_stack_pointer => -immediate(instruction),
+        _ => 0,
+    }
+}
+
+/// The constant operand; 0 if it is none.
+fn immediate(instruction: &Instruction) -> i64 {
+    let value = instruction.try_immediate(1).unwrap_or(0);
+    value.cast_signed()
 }
 
 /// The number that the instructions before the site load, if they always do.
@@ -350,6 +386,25 @@ mod tests {
             a.mov(eax, NUMBER as i32)
         };
         assert_eq!(check(with_room, checks_errno), Ok(Kind::Near));
+        let with_less_room: Part = |a| {
+            a.push(rbp)?;
+            a.mov(rbp, rsp)?;
+            a.push(rbx)?;
+            a.sub(rsp, 0x58)?;
+            a.lea(rdx, qword_ptr(rbp - 0x61))?;
+            a.mov(eax, NUMBER as i32)
+        };
+        assert_eq!(check(with_less_room, checks_errno), Err(Refusal::RedZone));
+        let with_room_before: Part = |a| {
+            a.sub(rsp, 0x58)?;
+            a.add(rsp, 0x58)?;
+            a.ret()?;
+            a.push(rbp)?;
+            a.mov(rbp, rsp)?;
+            a.mov(dword_ptr(rbp - 20), edi)?;
+            a.mov(eax, NUMBER as i32)
+        };
+        assert_eq!(check(with_room_before, checks_errno), Err(Refusal::RedZone));
         // Of the function before, and above.
         let other: Part = |a| {
             a.mov(qword_ptr(rsp - 8), rdi)?;
