@@ -135,7 +135,8 @@ fn linger(socket: &Socket) -> Vec<u8> {
     bytes
 }
 
-/// What was set, or for a connection the processor that its packets come to, socket(7), which is this one.
+/// The processor that a connection's packets come to, socket(7), which is this one; or what was set, before there is a
+/// connection or (until its next packet, where this is TCP) during it.
 fn incoming_cpu(socket: &Socket) -> i32 {
     let has_packets = matches!(socket.state, State::Connected { .. } | State::Closed);
     let own = || i32::try_from(sched_getcpu().ok().filter(|_| has_packets)?).ok();

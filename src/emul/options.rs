@@ -295,6 +295,11 @@ impl Options {
         self.value(name) != 0
     }
 
+    /// Forgets a value.
+    pub(crate) fn unset(&mut self, name: Name) {
+        self.set.retain(|(known, _)| *known != name);
+    }
+
     /// Keeps a value.
     pub(crate) fn set(&mut self, name: Name, value: i32) {
         match self.set.iter_mut().find(|(known, _)| *known == name) {

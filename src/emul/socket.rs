@@ -5,7 +5,11 @@ use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use nix::errno::Errno;
 
-use super::{address, options::Options, transport::PathInfo};
+use super::{
+    address,
+    options::{Options, name},
+    transport::PathInfo,
+};
 
 /// A socket's identity: a SO_COOKIE, which survives dup, fork, exec and SCM_RIGHTS and is never used
 /// twice. It is that of the program's end, or of our end if accept(2) made the program's.
@@ -150,10 +154,12 @@ impl Socket {
 
     /// The socket that accept(2) returns for a connection to `self`: options are inherited, tcp(7).
     pub(crate) fn accepted(&self, local: SocketAddr, peer: SocketAddr) -> Self {
+        let mut options = self.options.clone();
+        options.unset(name::SO_INCOMING_CPU);
         Self {
             family: self.family,
             protocol: self.protocol,
-            options: self.options.clone(),
+            options,
             local: Some(local),
             has_port: true,
             bound: Bound::default(),
@@ -179,6 +185,7 @@ impl Socket {
                     announced: false,
                 };
                 self.ends = Ends::default();
+                self.options.unset(name::SO_INCOMING_CPU);
                 true
             }
             _ => false,

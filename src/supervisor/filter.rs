@@ -160,7 +160,7 @@ fn notify_unless_fast_path() -> Vec<sock_filter> {
     verdict
 }
 
-/// Permits what is made from the page of the fast path; goes on behind otherwise.
+/// Permits what is made from the pages of the fast path; goes on behind otherwise.
 fn permit_by_place() -> [sock_filter; 6] {
     [
         statement(op::LOAD, INSTRUCTION_POINTER_UPPER_OFFSET),

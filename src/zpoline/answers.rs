@@ -343,7 +343,7 @@ fn number_set(a: &mut CodeAssembler, otherwise: CodeLabel) -> Result<(), IcedErr
     a.jz(otherwise)
 }
 
-/// setsockopt(2) of a number. The kernel has checked where it is.
+/// setsockopt(2) of a number, which is known to be readable.
 fn set_number(a: &mut CodeAssembler, labels: &Labels) -> Result<(), IcedError> {
     let mut put = a.create_label();
     get_numbers(a, labels)?;

@@ -19,11 +19,13 @@ pub(super) struct Code<'a> {
 /// What has been seen of the ways.
 #[derive(Debug, Default)]
 struct Ways {
+    /// Where the first one begins.
+    start: u64,
     /// Where instructions begin that were looked at.
     seen: HashSet<u64>,
     /// Where others begin.
     open: Vec<u64>,
-    /// A function that calls another keeps nothing there.
+    /// The site's function calls another, and so keeps nothing there. What is jumped to may be another function.
     calls: bool,
     /// There is code that cannot be seen.
     ends_unseen: bool,
@@ -34,8 +36,11 @@ struct Ways {
 /// # Errors
 /// `RedZone`; `Undecodable`: a way leads where nothing can be seen, in a function that may keep something there.
 pub(super) fn check(code: Code<'_>, start: u64, room: i64) -> Result<(), Refusal> {
-    let mut ways = Ways::default();
-    ways.open.push(start);
+    let mut ways = Ways {
+        start,
+        open: vec![start],
+        ..Ways::default()
+    };
     while let Some(from) = ways.open.pop() {
         code.follow(from, room, &mut ways)?;
     }
@@ -92,7 +97,7 @@ impl<'a> Code<'a> {
                 FlowControl::Call | FlowControl::IndirectCall
                     if instruction.mnemonic() != Mnemonic::Syscall =>
                 {
-                    ways.calls = true;
+                    ways.calls |= from == ways.start;
                     return Ok(());
                 }
                 _ => {}
@@ -220,6 +225,21 @@ mod tests {
             a.call(FAR)
         });
         assert_eq!(refusal, Ok(()));
+    }
+
+    #[test]
+    fn what_is_jumped_to_may_be_another_function() {
+        let refusal = check_code(|a, site| {
+            let mut other = a.create_label();
+            a.set_label(site)?;
+            a.js(FAR)?;
+            a.mov(rdi, rax)?;
+            a.jmp(other)?;
+            a.nop()?;
+            a.set_label(&mut other)?;
+            a.call(FAR)
+        });
+        assert_eq!(refusal, Err(Refusal::Undecodable));
     }
 
     #[test]

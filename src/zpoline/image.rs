@@ -100,7 +100,7 @@ pub(crate) enum ImageError {
     /// For what goes with it.
     #[error("the fast path needs a descriptor: {0}; raise the limit of open files (ulimit -n)")]
     Descriptor(#[from] nix::errno::Errno),
-    /// Of the page.
+    /// Of its pages.
     #[error("internal error: the fast path has {0} bytes, more than its pages have")]
     TooLarge(usize),
 }

@@ -57,6 +57,34 @@ if len(ports) == 1:
     accepted, _ = listener.accept()
     assert accepted.getpeername() == client.getsockname()
 ";
+/// Hands a socket whose connection was refused to whoever comes to the path.
+const GIVES: &str = "
+import select, socket, sys
+holder, refused = socket.socket(), socket.socket()
+holder.bind(('127.0.0.1', 0))
+refused.setblocking(False)
+refused.connect_ex(holder.getsockname())
+poll = select.poll()
+poll.register(refused, select.POLLERR)
+poll.poll()
+with socket.socket(socket.AF_UNIX) as door:
+    door.bind(sys.argv[1])
+    door.listen()
+    socket.send_fds(door.accept()[0], [b'x'], [refused.fileno()])
+";
+/// Takes it, and asks it for its error where others were asked before.
+const TAKES: &str = "
+import os, socket, sys, time
+while not os.path.exists(sys.argv[1]):
+    time.sleep(0.01)
+with socket.socket(socket.AF_UNIX) as visitor:
+    visitor.connect(sys.argv[1])
+    given = socket.socket(fileno=socket.recv_fds(visitor, 1, 1)[1][0])
+own = socket.socket()
+for call in range(5):
+    assert own.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR) == 0
+print([given.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR) for call in range(2)])
+";
 /// Traps, at most, of calls that are answered in the program: some until a site is patched.
 const FEW: usize = 20;
 
@@ -124,6 +152,23 @@ fn a_program_sees_no_others_sockets() {
     let python = quicwrap(&sandbox, "zpoline", "warn").arg(tools::python());
     let done = python.args(["-c", SEEN, SEEN]).run().success();
     assert_eq!(done.text(), "True\nTrue False\n");
+}
+
+/// Whose supervisor knows of it, and ours does not: the kernel's own answer is not to be lost.
+#[test]
+fn an_error_of_anothers_socket_is_told() {
+    wrapped_only!();
+    let sandbox = Sandbox::new();
+    let door = sandbox.path("door");
+    let program = |text| {
+        quicwrap(&sandbox, "zpoline", "warn")
+            .arg(tools::python())
+            .args(["-c", text])
+    };
+    let gives = program(GIVES).arg(&door).spawn();
+    let done = program(TAKES).arg(&door).run().success();
+    assert_eq!(done.text(), format!("[{}, 0]\n", nix::libc::ECONNRESET));
+    gives.finish().success();
 }
 
 #[test]

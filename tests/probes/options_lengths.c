@@ -71,5 +71,18 @@ int main(void) {
     processor = -1;
     T(getsockopt(d, SOL_SOCKET, SO_INCOMING_CPU, &processor, &length));
     printf("processor %d\n", processor);
+    /* Before there is a connection it is another matter. */
+    processor = 100;
+    MUST(setsockopt(listener, SOL_SOCKET, SO_INCOMING_CPU, &processor, length));
+    struct sockaddr_in a = v4(port_of(listener));
+    c = tcp4();
+    MUST(setsockopt(c, SOL_SOCKET, SO_INCOMING_CPU, &processor, length));
+    MUST(connect(c, SA(a), sizeof a));
+    d = (int)MUST(accept(listener, NULL, NULL));
+    int fds[] = {listener, c, d};
+    for (size_t i = 0; i < sizeof fds / sizeof *fds; i++) {
+        MUST(getsockopt(fds[i], SOL_SOCKET, SO_INCOMING_CPU, &processor, &length));
+        printf("as set: %d, one that there is: %d\n", processor == 100, processor >= 0 && processor < sysconf(_SC_NPROCESSORS_CONF));
+    }
     return 0;
 }
