@@ -16,9 +16,12 @@ use nix::{
 use tokio::time::Instant;
 
 use super::activity::Activity;
-use crate::emul::{
-    socket::SocketId,
-    transport::{Callers, Events},
+use crate::{
+    emul::{
+        socket::SocketId,
+        transport::{Callers, Events},
+    },
+    sys::startup,
 };
 
 /// How often it is looked where the program runs. The kernel balances every few milliseconds; at 20 ms program and
@@ -78,6 +81,7 @@ async fn interval(events: &dyn Events, leader: Option<SocketId>) -> Option<Near>
     }
     let busy = processor_time().saturating_sub(time_before);
     let leader = leader.filter(|_| 2 * busy > begin.elapsed())?;
+    startup::allow_huge_pages();
     let program = events.holder(leader)?;
     Some(Near {
         program,

@@ -27,7 +27,6 @@ use crate::{
         pool::Pool,
         raw::{self, Wire},
     },
-    sys::startup,
 };
 
 /// What the tasks of the network share.
@@ -103,7 +102,6 @@ impl Shared {
         carrier: Carrier,
         worker: &Worker,
     ) -> Option<Arc<Flow>> {
-        startup::allow_huge_pages();
         let flow = Flow::new(
             id,
             end,

@@ -39,7 +39,7 @@ extern "C" fn record() {
 }
 
 /// Allows huge pages again, if they were when quicwrap was started (PR_SET_THP_DISABLE, prctl(2)): for what is executed,
-/// which inherits this, and for bulk data.
+/// which inherits this, and once there is bulk data.
 pub(crate) fn allow_huge_pages() {
     if WITHOUT_HUGE_PAGES.swap(false, Ordering::Relaxed)
         && let Err(error) = prctl::set_thp_disable(false)

@@ -60,7 +60,7 @@ fn ignored_signals_stay_ignored() {
     assert_eq!(ignored(&text) & ORDINARY, 0x1003, "{text}");
 }
 
-/// quicwrap itself does without them until it has something to carry.
+/// quicwrap itself does without them until it has much to carry.
 #[test]
 fn huge_pages_stay_allowed_or_forbidden() {
     const THP: &str = "exec grep THP_enabled /proc/self/status";
