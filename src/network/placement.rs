@@ -66,8 +66,8 @@ pub(super) async fn stay_near(activity: Arc<Activity>, events: Arc<dyn Events>) 
     }
 }
 
-/// Lets an interval pass, and says what to stay near by what went on in it. `leader` is the connection that moves most in
-/// a bulk transfer.
+/// Lets an interval pass, and says what to stay near by what went on in it; a bulk transfer may have huge pages as well.
+/// `leader` is the connection that moves most in a bulk transfer.
 async fn interval(events: &dyn Events, leader: Option<SocketId>) -> Option<Near> {
     let (begin, time_before, before) = (Instant::now(), processor_time(), events.callers());
     tokio::time::sleep(INTERVAL).await;

@@ -49,11 +49,11 @@ pub(super) mod frame {
     pub(in crate::zpoline) const MARK: i32 = 0;
     /// The length of that; later the address of the entry.
     pub(in crate::zpoline) const ENTRY: i32 = 8;
-    /// Four bytes: the lower half of the mark as it was found.
+    /// Four bytes: the lower half of the mark as it was found, or a length where that is not needed any more.
     pub(in crate::zpoline) const LOW: i32 = 16;
     /// What is to be done: the slot of an option in the lowest byte, the action above.
     pub(in crate::zpoline) const WHAT: i32 = 24;
-    /// Four bytes: the upper half of the mark as it was found; free where that is not asked for.
+    /// Four bytes: the upper half of the mark as it was found; free where that is not asked for, or not needed any more.
     pub(in crate::zpoline) const SPARE: i32 = 28;
     /// Saved registers.
     pub(in crate::zpoline) const R8: i32 = 32;
