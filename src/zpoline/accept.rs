@@ -9,8 +9,9 @@ use iced_x86::{
 
 use super::{
     answers::{MEMORY_INFORMATION, SO_MEMINFO, begin, end},
-    image::{Labels, frame, get_socket_option, number, set_mark, set_socket_option},
+    kernel::{get_socket_option, number, set_mark, set_socket_option},
     layout::{HEADER, action, entry, header},
+    look::{Labels, frame},
     tickets::MOST,
 };
 use crate::sys::socket::BULK_BUFFER;

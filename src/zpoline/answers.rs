@@ -11,8 +11,9 @@ use iced_x86::{
 
 use super::{
     accept,
-    image::{Labels, frame, get_socket_option, number, set_mark, set_socket_option},
+    kernel::{get_socket_option, number, set_mark, set_socket_option},
     layout::{PAGE, action, entry, slot},
+    look::{Labels, frame},
     mark,
 };
 

@@ -13,8 +13,9 @@ use nix::errno::Errno;
 
 use super::{
     FastPath, Site, Unfit, has_image,
-    image::{number, trampoline},
+    image::trampoline,
     jobs::Job,
+    kernel::number,
     layout::{
         CODE, EXECUTED_BYTES, HEADER, PAGE, SITE_COUNT, SITES, SLED_BYTES, STUB_BYTES,
         TRAMPOLINE_BYTES, TRAMPOLINES, header, site_hash,

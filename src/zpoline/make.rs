@@ -8,7 +8,7 @@ use iced_x86::{
 };
 
 use super::{
-    image::{number, set_mark},
+    kernel::{number, set_mark},
     layout::{HEADER, header},
     mark,
 };
