@@ -8,6 +8,7 @@ use std::{
         fd::{AsFd, AsRawFd, OwnedFd},
         unix::net::UnixStream,
     },
+    time::{Duration, Instant},
 };
 
 use nix::{
@@ -27,12 +28,17 @@ use nix::{
 };
 use pidfd::PidFd;
 
+use super::access::remedy;
 use crate::{
     cli::FAILURE,
-    supervisor::{TargetStatus, is_nonblocking, open_task, tasks},
+    supervisor::{Notice, is_nonblocking, open_task, tasks},
     sys::pidfd as sys_pidfd,
     zpoline::mark::Mark,
 };
+
+/// How long a signal of systemd is kept to find out whether it goes to all processes of the service: then the target gets
+/// it from there. It signals the front first, as the service's main process, and the others within a millisecond.
+const HOLD: Duration = Duration::from_millis(50);
 
 /// What the front process knows of the others.
 struct Others {
@@ -68,30 +74,74 @@ pub(super) fn run(mut channel: UnixStream, supervisor: Pid, fast_path: bool) -> 
         &SigSet::all(),
         SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK,
     )?;
+    let mut held = Held::default();
     loop {
         let mut fds = [
             PollFd::new(signals.as_fd(), PollFlags::POLLIN),
             PollFd::new(channel.as_fd(), PollFlags::POLLIN),
         ];
-        match poll(&mut fds, PollTimeout::NONE) {
+        match poll(&mut fds, held.timeout()) {
             Err(Errno::EINTR) => continue,
             result => result?,
         };
         let told = fds[1].any().unwrap_or(false);
         while let Ok(Some(signal)) = signals.read_signal() {
+            if tasks::is_of_systemd(&signal) {
+                held.0.push((Instant::now() + HOLD, signal));
+            } else {
+                others.pass_on(&signal);
+            }
+        }
+        for signal in held.due(Instant::now()) {
             others.pass_on(&signal);
         }
         if told {
-            let mut bytes = [0; TargetStatus::BYTES];
+            let mut bytes = [0; Notice::BYTES];
             match channel
                 .read_exact(&mut bytes)
                 .ok()
-                .and_then(|()| TargetStatus::decode(bytes))
+                .and_then(|()| Notice::decode(bytes))
             {
-                Some(TargetStatus::Ended(code)) => return Ok(code),
-                Some(TargetStatus::Stopped(signal)) => stop_likewise(signal),
-                None => return others.without_supervisor(&signals),
+                Some(Notice::Ended(code)) => return Ok(code),
+                Some(Notice::Stopped(signal)) => stop_likewise(signal),
+                Some(Notice::Signalled(number)) => held.drop_one(number),
+                None => {
+                    for (_, signal) in held.0 {
+                        others.pass_on(&signal);
+                    }
+                    return others.without_supervisor(&signals);
+                }
             }
+        }
+    }
+}
+
+/// Signals of systemd, and until when they are kept.
+#[derive(Default)]
+struct Held(Vec<(Instant, libc::signalfd_siginfo)>);
+
+impl Held {
+    /// Until the first is due.
+    fn timeout(&self) -> PollTimeout {
+        let Some((at, _)) = self.0.first() else {
+            return PollTimeout::NONE;
+        };
+        let left = at.saturating_duration_since(Instant::now()) + Duration::from_micros(999);
+        u16::try_from(left.as_millis()).map_or(PollTimeout::MAX, PollTimeout::from)
+    }
+
+    /// Takes those out that are due: they were for the front alone.
+    fn due(&mut self, now: Instant) -> Vec<libc::signalfd_siginfo> {
+        let count = self.0.iter().take_while(|(at, _)| *at <= now).count();
+        self.0.drain(..count).map(|(_, signal)| signal).collect()
+    }
+
+    /// One with this number went to all processes.
+    fn drop_one(&mut self, number: u8) {
+        let is = |signal: &libc::signalfd_siginfo| signal.ssi_signo == u32::from(number);
+        if let Some(place) = self.0.iter().position(|(_, signal)| is(signal)) {
+            self.0.remove(place);
+            tracing::debug!(number, "systemd has signalled all processes of the service");
         }
     }
 }
@@ -153,11 +203,16 @@ impl Others {
         {
             return Ok(FAILURE);
         }
+        let remedy = match status {
+            Ok(WaitStatus::Signaled(_, signal, _)) => remedy(signal),
+            _ => None,
+        };
         let _ = writeln!(
             io::stderr(),
-            "quicwrap: the supervisor (pid {}) was killed: the network connections of the program (pid {}) are gone and its socket calls fail; start it again under quicwrap",
+            "quicwrap: the supervisor (pid {}) was killed: the network connections of the program (pid {}) are gone and its socket calls fail; {}",
             self.supervisor,
-            self.target
+            self.target,
+            remedy.as_deref().unwrap_or("start it again under quicwrap")
         );
         if self.fast_path {
             self.end_waiting();

@@ -6,6 +6,8 @@
 //! has delivered what the program wrote.
 #![forbid(unsafe_code)]
 
+mod access;
+mod environment;
 mod front;
 mod target;
 
@@ -13,7 +15,10 @@ use std::{
     ffi::CString,
     fs::{self, File},
     io::{self, Write},
-    os::{fd::AsFd, unix::net::UnixStream},
+    os::{
+        fd::{AsFd, AsRawFd},
+        unix::net::UnixStream,
+    },
     sync::Arc,
     time::Duration,
 };
@@ -39,7 +44,7 @@ use crate::{
         self,
         report::{Identity, Kind},
     },
-    supervisor::{Front, Hooks, Supervisor, TargetStatus, filter, limits},
+    supervisor::{Front, Hooks, Notice, Supervisor, filter, limits},
     sys::{
         fd::receive_with_fd,
         process::{Fork, fork},
@@ -48,6 +53,8 @@ use crate::{
     trust::{Trust, TrustError},
     zpoline::{self, FastPath, ImageError, Low, Sockets, Unavailable},
 };
+
+use access::Denied;
 
 /// Longest time that bytes of ended programs are kept for a peer that does not take them: about what
 /// Linux grants an orphaned TCP socket (tcp(7), tcp_orphan_retries).
@@ -71,6 +78,14 @@ pub(crate) enum LaunchError {
     /// `--mode zpoline` where it cannot work.
     #[error(transparent)]
     FastPath(#[from] Unavailable),
+    /// What the supervisor needs is forbidden.
+    #[error(transparent)]
+    Denied(#[from] Denied),
+    /// fork(2).
+    #[error(
+        "cannot start a process: {0}; raise the limit of processes (ulimit -u, systemd's TasksMax=)"
+    )]
+    Fork(Errno),
     /// The code of the fast path.
     #[error(transparent)]
     Image(#[from] ImageError),
@@ -128,7 +143,7 @@ pub(crate) fn run(
     let (ours, supervisors) = UnixStream::pair()?;
     // Should the supervisor be killed, the target becomes the front's child.
     prctl::set_child_subreaper(true)?;
-    match fork()? {
+    match fork().map_err(LaunchError::Fork)? {
         Fork::Child => {
             drop(ours);
             let status = supervise(&plan, trust, supervisors).unwrap_or_else(|error| {
@@ -167,7 +182,7 @@ fn fast_path(mode: Mode) -> Result<Option<Low>, Unavailable> {
 fn supervise(plan: &Plan<'_>, trust: Trust, mut channel: UnixStream) -> Result<u8, LaunchError> {
     prctl::set_child_subreaper(true)?;
     let (ours, targets) = UnixStream::pair()?;
-    let target = match fork()? {
+    let target = match fork().map_err(LaunchError::Fork)? {
         Fork::Child => {
             drop((ours, channel));
             let status = target::run(plan, targets);
@@ -175,6 +190,8 @@ fn supervise(plan: &Plan<'_>, trust: Trust, mut channel: UnixStream) -> Result<u
         }
         Fork::Parent(target) => target,
     };
+    // The same number in the target.
+    let targets_channel = targets.as_raw_fd();
     drop(targets);
     channel.write_all(&target.as_raw().to_ne_bytes())?;
     // After the fork: the target stays in the caller's session and process group.
@@ -185,6 +202,7 @@ fn supervise(plan: &Plan<'_>, trust: Trust, mut channel: UnixStream) -> Result<u
     let Some(listener) = receive_listener(&ours) else {
         return report_stillborn(target, channel);
     };
+    access::check(target, targets_channel)?;
     if let Err(error) = listener.set_sync_wake_up() {
         tracing::info!(%error, "trapped calls are slower than they could be: Linux 6.6 has a faster wake-up");
     }
@@ -259,13 +277,21 @@ fn identity(plan: &Plan<'_>, target: Pid) -> Identity {
     }
 }
 
-/// The target has ended before it was wrapped, and has said why: its status is the result.
+/// The target has ended before it was wrapped: its status is the result. It has said why, unless it was killed.
 fn report_stillborn(target: Pid, mut channel: UnixStream) -> Result<u8, LaunchError> {
     let code = match waitpid(target, None)? {
         WaitStatus::Exited(_, code) => code as u8,
+        WaitStatus::Signaled(_, signal, _) => {
+            let remedy = access::remedy(signal).unwrap_or_else(|| "start it again".to_owned());
+            let _ = writeln!(
+                io::stderr(),
+                "quicwrap: {signal} has ended the program before it was wrapped; {remedy}"
+            );
+            FAILURE
+        }
         _ => FAILURE,
     };
-    channel.write_all(&TargetStatus::Ended(code).encode())?;
+    channel.write_all(&Notice::Ended(code).encode())?;
     Ok(0)
 }
 

@@ -23,10 +23,10 @@ use nix::{
         prctl,
         signal::{SigmaskHow, Signal, sigprocmask},
     },
-    unistd::geteuid,
+    unistd::{geteuid, getpid},
 };
 
-use super::Plan;
+use super::{Plan, access::PROFILE, environment::readdressed};
 use crate::{
     cli::FAILURE,
     sys::{
@@ -86,6 +86,7 @@ fn install(plan: &Plan<'_>) -> Result<Listener, String> {
         Errno::EINVAL | Errno::ENOSYS => format!(
             "this kernel lacks seccomp user notification ({error}): Linux 5.19 or later with CONFIG_SECCOMP_FILTER is needed; `quicwrap doctor` says more"
         ),
+        Errno::EPERM => format!("cannot install the seccomp filter: {error}; {PROFILE}; `quicwrap doctor` says more"),
         error => format!("cannot install the seccomp filter: {error}; `quicwrap doctor` says more"),
     })
 }
@@ -105,7 +106,8 @@ fn execute(plan: &Plan<'_>) -> u8 {
         .map_or(Path::new(""), |name| path(name));
     startup::closed_descriptors().for_each(close_inherited);
     startup::allow_huge_pages();
-    let error = match exec(plan.program) {
+    let environment = readdressed(std::env::vars_os().collect(), plan.front, getpid());
+    let error = match exec(plan.program, environment.as_deref()) {
         Ok(never) => match never {},
         Err(error) => error,
     };

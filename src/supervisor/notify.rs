@@ -20,7 +20,7 @@ use nix::{
     unistd::{Pid, gettid},
 };
 
-use super::Supervisor;
+use super::{Supervisor, tasks};
 use crate::{
     emul::socket::SocketId,
     sys::wait::{Change, Patience, next_change},
@@ -28,7 +28,7 @@ use crate::{
 
 /// Tags of the loop's own descriptors. Socket ids are SO_COOKIEs, which the kernel counts up from 1.
 pub(super) mod tag {
-    pub(in crate::supervisor) const CHILDREN: u64 = u64::MAX;
+    pub(in crate::supervisor) const SIGNALS: u64 = u64::MAX;
     pub(in crate::supervisor) const FRONT: u64 = u64::MAX - 1;
     pub(in crate::supervisor) const DRAINED: u64 = u64::MAX - 2;
     pub(in crate::supervisor) const CLOSES: u64 = u64::MAX - 3;
@@ -42,17 +42,19 @@ const BATCH: usize = 64;
 /// How often closed sockets are looked for where inotify does not tell.
 const LOOK_INTERVAL: Duration = Duration::from_millis(100);
 
-/// What became of the target, as the front process is told.
+/// What the front process is told.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum TargetStatus {
-    /// It has ended; the exit status that a shell would give it (128 + n after a signal).
+pub(crate) enum Notice {
+    /// The target has ended; the exit status that a shell would give it (128 + n after a signal).
     Ended(u8),
-    /// A signal has stopped it.
+    /// A signal has stopped the target.
     Stopped(Signal),
+    /// The service manager has sent this signal to the supervisor, and so to all processes of the service.
+    Signalled(u8),
 }
 
-impl TargetStatus {
-    /// Bytes of an encoded status.
+impl Notice {
+    /// Bytes of an encoded notice.
     pub(crate) const BYTES: usize = 2;
 
     /// For the channel between supervisor and front.
@@ -60,6 +62,7 @@ impl TargetStatus {
         match self {
             Self::Ended(code) => [0, code],
             Self::Stopped(signal) => [1, signal as i32 as u8],
+            Self::Signalled(number) => [2, number],
         }
     }
 
@@ -68,6 +71,7 @@ impl TargetStatus {
         match bytes {
             [0, code] => Some(Self::Ended(code)),
             [1, signal] => Some(Self::Stopped(Signal::try_from(i32::from(signal)).ok()?)),
+            [2, number] => Some(Self::Signalled(number)),
             _ => None,
         }
     }
@@ -94,7 +98,7 @@ pub(crate) struct Farewell {
 impl Farewell {
     /// Lets the front process go.
     pub(crate) fn send(mut self) {
-        tell(&mut self.channel, TargetStatus::Ended(self.code));
+        tell(&mut self.channel, Notice::Ended(self.code));
     }
 }
 
@@ -125,9 +129,9 @@ impl Supervisor {
     /// # Errors
     /// Of the loop's own descriptors: EMFILE, ENOMEM.
     pub(crate) fn run(&self, front: Front, hooks: Hooks<'_>) -> nix::Result<Option<Farewell>> {
-        let children = child_signals()?;
+        let signals = signals()?;
         let readable = |tag| EpollEvent::new(EpollFlags::EPOLLIN, tag);
-        self.epoll.add(&children, readable(tag::CHILDREN))?;
+        self.epoll.add(&signals, readable(tag::SIGNALS))?;
         self.epoll.add(&self.drained, readable(tag::DRAINED))?;
         self.epoll.add(&self.awake, readable(tag::AWAKE))?;
         if let Some(fast_path) = &self.fast_path {
@@ -148,7 +152,7 @@ impl Supervisor {
         // The target may have ended before the signal descriptor existed.
         processes.reap();
         loop {
-            let drained = self.turn(&mut processes, &children)?;
+            let drained = self.turn(&mut processes, &signals)?;
             self.look_at_waiting();
             self.take_back();
             self.look_for_lost();
@@ -167,7 +171,7 @@ impl Supervisor {
     }
 
     /// Waits for calls and events, and deals with them. Returns whether the network has delivered everything.
-    fn turn(&self, processes: &mut Processes<'_>, children: &SignalFd) -> nix::Result<bool> {
+    fn turn(&self, processes: &mut Processes<'_>, signals: &SignalFd) -> nix::Result<bool> {
         // By poll(2), which a call wakes on its own processor: through epoll(7) that is lost, and this thread is left
         // where it was last. The listener comes first, so that what a program closed before a call that is found is
         // found as well.
@@ -183,7 +187,7 @@ impl Supervisor {
             result => result?,
         };
         let [calls, events] = ready.map(|fd| fd.revents().unwrap_or(PollFlags::empty()));
-        let drained = !events.is_empty() && self.events(processes, children)?;
+        let drained = !events.is_empty() && self.events(processes, signals)?;
         if calls.contains(PollFlags::POLLIN) {
             self.receive();
         } else if !calls.is_empty() {
@@ -194,14 +198,16 @@ impl Supervisor {
     }
 
     /// Deals with events. Returns whether the network has delivered everything.
-    fn events(&self, processes: &mut Processes<'_>, children: &SignalFd) -> nix::Result<bool> {
+    fn events(&self, processes: &mut Processes<'_>, signals: &SignalFd) -> nix::Result<bool> {
         let mut events = [EpollEvent::empty(); BATCH];
         let count = self.epoll.wait(&mut events, EpollTimeout::ZERO)?;
         let mut drained = false;
         for event in &events[..count] {
             match event.data() {
-                tag::CHILDREN => {
-                    while matches!(children.read_signal(), Ok(Some(_))) {}
+                tag::SIGNALS => {
+                    while let Ok(Some(signal)) = signals.read_signal() {
+                        processes.signalled(&signal);
+                    }
                     processes.reap();
                 }
                 tag::FAST_PATH => {
@@ -297,20 +303,29 @@ impl Supervisor {
     }
 }
 
-fn tell(channel: &mut UnixStream, status: TargetStatus) {
-    if let Err(error) = channel.write_all(&status.encode()) {
+fn tell(channel: &mut UnixStream, notice: Notice) {
+    if let Err(error) = channel.write_all(&notice.encode()) {
         tracing::debug!(%error, "the front process has gone");
     }
 }
 
-/// SIGCHLD as a descriptor. The launcher has blocked it before any thread was started.
-fn child_signals() -> nix::Result<SignalFd> {
-    let mut set = SigSet::empty();
-    set.add(Signal::SIGCHLD);
-    SignalFd::with_flags(&set, SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK)
+/// All signals as a descriptor. The launcher has blocked them before any thread was started.
+fn signals() -> nix::Result<SignalFd> {
+    let flags = SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK;
+    SignalFd::with_flags(&SigSet::all(), flags)
 }
 
 impl Processes<'_> {
+    /// A signal has come: of a child, or to all processes of a service, which the front cannot tell by itself.
+    fn signalled(&mut self, signal: &libc::signalfd_siginfo) {
+        if let Some(channel) = self.front.channel.as_mut()
+            && let Ok(number) = u8::try_from(signal.ssi_signo)
+            && tasks::is_of_systemd(signal)
+        {
+            tell(channel, Notice::Signalled(number));
+        }
+    }
+
     /// Collects ended and stopped children. As a subreaper the supervisor inherits orphans too.
     fn reap(&mut self) {
         while let Ok(Some(change)) = next_change(None, Patience::None) {
@@ -319,7 +334,7 @@ impl Processes<'_> {
                 Change::Stopped(pid, signal) if pid == self.front.target => {
                     let channel = self.front.channel.as_mut();
                     if let (Some(channel), Ok(signal)) = (channel, Signal::try_from(signal)) {
-                        tell(channel, TargetStatus::Stopped(signal));
+                        tell(channel, Notice::Stopped(signal));
                     }
                 }
                 Change::Stopped(..) | Change::Traced => {}
@@ -385,13 +400,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_status_survives_the_channel() {
-        for status in [
-            TargetStatus::Ended(143),
-            TargetStatus::Stopped(Signal::SIGTSTP),
+    fn a_notice_survives_the_channel() {
+        for notice in [
+            Notice::Ended(143),
+            Notice::Stopped(Signal::SIGTSTP),
+            Notice::Signalled(64),
         ] {
-            assert_eq!(TargetStatus::decode(status.encode()), Some(status));
+            assert_eq!(Notice::decode(notice.encode()), Some(notice));
         }
-        assert_eq!(TargetStatus::decode([9, 9]), None);
+        assert_eq!(Notice::decode([9, 9]), None);
     }
 }

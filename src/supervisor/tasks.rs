@@ -56,6 +56,14 @@ pub(crate) fn thread_group(tid: i32) -> Option<i32> {
     field(&status(tid)?, "Tgid")?.parse().ok()
 }
 
+/// Whether a signal was sent by systemd, the system's or the user's: with `KillMode=control-group`, systemd.kill(5), it
+/// sends one to each process of a service.
+pub(crate) fn is_of_systemd(signal: &libc::signalfd_siginfo) -> bool {
+    let sent = signal.ssi_code <= libc::SI_USER && signal.ssi_pid != 0;
+    let name = || fs::read(format!("/proc/{}/comm", signal.ssi_pid)).ok();
+    sent && name().is_some_and(|name| name == b"systemd\n")
+}
+
 fn status(tid: i32) -> Option<String> {
     fs::read_to_string(format!("/proc/{tid}/status")).ok()
 }

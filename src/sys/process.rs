@@ -55,11 +55,17 @@ pub(crate) fn close_inherited(fd: i32) {
     unsafe { libc::close(fd) };
 }
 
-/// Runs `program` in place of this process, searched in PATH as the shell does.
+/// Runs `program` in place of this process, searched in PATH as the shell does; with this environment, or the present one.
 ///
 /// # Errors
 /// As execve(2); it returns only then.
-pub(crate) fn exec(program: &[CString]) -> nix::Result<Infallible> {
+pub(crate) fn exec(
+    program: &[CString],
+    environment: Option<&[CString]>,
+) -> nix::Result<Infallible> {
     let name = program.first().ok_or(Errno::EINVAL)?;
-    unistd::execvp(name, program)
+    match environment {
+        Some(environment) => unistd::execvpe(name, program, environment),
+        None => unistd::execvp(name, program),
+    }
 }

@@ -3,8 +3,12 @@
 use nix::sys::signal::{Signal, kill};
 
 use crate::common::command::QUICWRAP;
-use crate::common::{Sandbox, running::children, tools::need};
-use crate::script;
+use crate::common::{
+    Sandbox,
+    running::children,
+    tools::{need, python},
+};
+use crate::{script, script_file};
 
 #[test]
 fn nested() {
@@ -101,20 +105,29 @@ fn an_unusable_state_directory() {
     done.stderr_has("not-a-directory");
 }
 
-/// A kernel without user notification (ENOSYS), or without the flags that are needed (EINVAL).
+/// A kernel without user notification (ENOSYS), or without the flags that are needed (EINVAL); and what service managers
+/// and containers forbid.
 #[test]
-fn a_kernel_that_is_too_old() {
+fn what_is_forbidden_is_named_with_what_to_do() {
     wrapped_only!();
     let sandbox = Sandbox::new();
-    let script = sandbox.file("without_seccomp.py", include_str!("py/without_seccomp.py"));
-    for errno in ["38", "22"] {
+    let script = script_file(&sandbox, "forbidden.py");
+    for (call, how, said) in [
+        ("seccomp", "38", "Linux 5.19"),
+        ("seccomp", "22", "Linux 5.19"),
+        ("seccomp", "1", "must allow seccomp"),
+        ("seccomp", "SIGSYS", "must allow seccomp"),
+        ("pidfd_getfd", "1", "must allow seccomp, pidfd_open"),
+        ("pidfd_getfd", "SIGSYS", "must allow seccomp, pidfd_open"),
+        ("unix", "97", "must allow AF_UNIX"),
+    ] {
         let done = sandbox
-            .plain(crate::common::tools::python())
+            .plain(python())
             .arg(&script)
-            .args([errno, QUICWRAP, "--", "true"])
+            .args([call, how, QUICWRAP, "--", "echo", "has run"])
             .run()
             .exits(125);
-        done.stderr_has("Linux 5.19");
-        done.stderr_has("quicwrap doctor");
+        done.stderr_has(said);
+        assert_eq!(done.text(), "", "{call} {how}");
     }
 }

@@ -30,6 +30,19 @@ fn environment() {
     assert!(text.contains("SOME_VARIABLE=some value\n"), "{text}");
 }
 
+/// What names the process that systemd has started names the program: sd_listen_fds(3), sd_watchdog_enabled(3).
+#[test]
+fn variables_that_name_the_process() {
+    const STARTED: &str = "LISTEN_PID=$$ WATCHDOG_PID=$$ exec \"$@\"";
+    let names = "for pid in $LISTEN_PID $WATCHDOG_PID; do [ $pid = $$ ] && echo ours; done";
+    let text = same(names, |c| c.through(["sh", "-c", STARTED, "sh"]));
+    assert_eq!(text, "ours\nours\n");
+    let text = same("echo $LISTEN_PID $SYSTEMD_EXEC_PID", |c| {
+        c.env("LISTEN_PID", "1").env("SYSTEMD_EXEC_PID", "1")
+    });
+    assert_eq!(text, "1 1\n");
+}
+
 /// Blocked, ignored and caught signals. Rust's runtime ignores SIGPIPE, which must not reach the program.
 #[test]
 fn signal_dispositions() {

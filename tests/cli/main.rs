@@ -45,7 +45,7 @@ mod trust;
 mod tuning;
 mod zpoline;
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use common::{Done, Running, Sandbox, Wrapped, command::QUICWRAP, tools};
 
@@ -58,16 +58,21 @@ fn plain(sandbox: &Sandbox, arguments: &[&str], variables: &[(&str, &str)]) -> D
 
 /// A script of `tests/cli/py`, wrapped. It is copied, for an ordinary user may not see the sources.
 fn script(sandbox: &Sandbox, name: &str) -> Wrapped {
+    sandbox
+        .wrap(tools::python())
+        .arg("-u")
+        .arg(script_file(sandbox, name))
+}
+
+/// A copy of a script in `py/`.
+fn script_file(sandbox: &Sandbox, name: &str) -> PathBuf {
     let dir = Path::new(file!())
         .parent()
         .expect("a directory")
         .canonicalize()
         .expect("the tests' sources");
     let text = std::fs::read(dir.join("py").join(name)).unwrap_or_else(|e| panic!("{name}: {e}"));
-    sandbox
-        .wrap(tools::python())
-        .arg("-u")
-        .arg(sandbox.file(name, text))
+    sandbox.file(name, text)
 }
 
 /// A server that echoes (`py/echo.py`), ready.

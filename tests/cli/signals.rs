@@ -1,10 +1,12 @@
 //! Signals sent to the pid that the shell knows reach the program, once; stopping and continuing.
 
+use std::ffi::OsStr;
+
 use nix::sys::signal::Signal;
 
 use crate::common::running::{process_state, wait_state};
 use crate::common::{Running, Sandbox, tools, wait_until};
-use crate::script;
+use crate::{script, script_file};
 
 fn counter(sandbox: &Sandbox) -> Running {
     let mut program = script(sandbox, "signals.py").spawn();
@@ -32,6 +34,23 @@ fn each_signal_arrives_once() {
     let text = program.finish().exits(9).text();
     let counts = "counts SIGHUP=1 SIGINT=1 SIGQUIT=1 SIGTERM=1 SIGUSR1=1 SIGWINCH=1\n";
     assert!(text.ends_with(counts), "{text}");
+}
+
+/// With KillMode=control-group, systemd's default, each process of a service is signalled, the program too.
+#[test]
+fn a_service_managers_signals_arrive_once() {
+    for whom in ["all", "main"] {
+        let sandbox = Sandbox::new();
+        let manager = script_file(&sandbox, "manager.py");
+        let manager: [&OsStr; 3] = [tools::python().as_ref(), manager.as_ref(), whom.as_ref()];
+        let text = script(&sandbox, "signals.py")
+            .through(manager)
+            .run()
+            .exits(9)
+            .text();
+        let counts = "counts SIGHUP=1 SIGTERM=2\n";
+        assert!(text.ends_with(counts), "{whom}: {text}");
+    }
 }
 
 #[test]
