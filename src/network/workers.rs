@@ -17,7 +17,7 @@ use super::{
     activity::{self, Activity},
     placement,
 };
-use crate::emul::transport::Events;
+use crate::{emul::transport::Events, sys::probe};
 
 /// Threads that may be asked for: one byte of a connection ID tells so many apart nearly evenly (see
 /// [`crate::quic::steering`]).
@@ -36,6 +36,8 @@ pub(crate) fn default_count() -> usize {
 /// All threads of the network. The first is always there, others from when they are first wanted.
 pub(crate) struct Workers {
     events: Arc<dyn Events>,
+    /// Whether threads may choose where they run.
+    choose: bool,
     first: Worker,
     others: Vec<OnceLock<Option<Worker>>>,
 }
@@ -56,8 +58,10 @@ impl Workers {
     /// # Errors
     /// EAGAIN, EMFILE: no thread or no epoll descriptor.
     pub(crate) fn start(count: usize, events: Arc<dyn Events>) -> io::Result<Self> {
+        let choose = probe::may_choose_processors();
         Ok(Self {
-            first: Worker::start(&events)?,
+            choose,
+            first: Worker::start(&events, choose)?,
             others: (1..count).map(|_| OnceLock::new()).collect(),
             events,
         })
@@ -79,7 +83,7 @@ impl Workers {
             return &self.first;
         };
         let start = || {
-            Worker::start(&self.events)
+            Worker::start(&self.events, self.choose)
                 .inspect_err(|error| tracing::warn!(%error, "one network thread less"))
                 .ok()
         };
@@ -116,15 +120,15 @@ impl Workers {
 }
 
 impl Worker {
-    fn start(events: &Arc<dyn Events>) -> io::Result<Self> {
+    fn start(events: &Arc<dyn Events>, choose: bool) -> io::Result<Self> {
         let runtime = Builder::new_current_thread().enable_all().build()?;
         let handle = runtime.handle().clone();
         let activity = Arc::<Activity>::default();
         runtime.spawn(activity::stay_awake(Arc::clone(&activity)));
-        runtime.spawn(placement::stay_near(
-            Arc::clone(&activity),
-            Arc::clone(events),
-        ));
+        if choose {
+            let near = placement::stay_near(Arc::clone(&activity), Arc::clone(events));
+            runtime.spawn(near);
+        }
         let (stop, stopped) = oneshot::channel::<()>();
         let thread = thread::Builder::new()
             .name("quic".to_owned())

@@ -1,6 +1,10 @@
 //! What the kernel offers, found without changing anything.
 
-use nix::errno::Errno;
+use nix::{
+    errno::Errno,
+    sys::wait::{WaitStatus, waitpid},
+    unistd::{ForkResult, fork},
+};
 
 use super::check;
 
@@ -32,6 +36,51 @@ pub(crate) fn filter_flags(flags: libc::c_ulong) -> bool {
         )
     };
     check(result) == Err(Errno::EFAULT)
+}
+
+/// Whether sched_setaffinity(2) may be called: systemd's `SystemCallFilter=~@resources`, which many units have, ends processes
+/// that do.
+pub(crate) fn may_choose_processors() -> bool {
+    /// More processors than any host has, in bits.
+    const MOST: usize = 1 << 16;
+    let set = [u8::MAX; MOST / 8];
+    outlives(|| {
+        // SAFETY: the kernel reads the set, whose size it is told.
+        unsafe { libc::syscall(libc::SYS_sched_setaffinity, 0, set.len(), set.as_ptr()) }
+    })
+    .is_some()
+}
+
+/// Whether ptrace(2) may be called.
+pub(crate) fn may_trace() -> bool {
+    // SAFETY: there is no process 0 to detach from.
+    let outcome =
+        outlives(|| unsafe { libc::syscall(libc::SYS_ptrace, libc::PTRACE_DETACH, 0, 0, 0) });
+    outcome.is_some_and(|result| !matches!(result, Err(Errno::EPERM | Errno::ENOSYS)))
+}
+
+/// What becomes of a system call that a seccomp filter may answer by ending the process: a child tries it, and nothing comes
+/// back if it has ended so. Without a filter this is `Ok`, and it is not tried.
+fn outlives(call: impl FnOnce() -> libc::c_long) -> Option<nix::Result<()>> {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    if status.lines().any(|line| line == "Seccomp:\t0") {
+        return Some(Ok(()));
+    }
+    // SAFETY: other threads may hold locks, which the child never takes: it makes system calls alone, and the last ends it.
+    match unsafe { fork() }.ok()? {
+        ForkResult::Child => {
+            // SAFETY: a flag of the child, which leaves no core dump.
+            unsafe { libc::prctl(libc::PR_SET_DUMPABLE, 0) };
+            let error = check(call()).err().map_or(0, |error| error as i32);
+            // SAFETY: nothing of the parent's is put away.
+            unsafe { libc::_exit(error) }
+        }
+        ForkResult::Parent { child } => match waitpid(child, None) {
+            Ok(WaitStatus::Exited(_, 0)) => Some(Ok(())),
+            Ok(WaitStatus::Exited(_, error)) => Some(Err(Errno::from_raw(error))),
+            _ => None,
+        },
+    }
 }
 
 /// What io_uring_setup(2) says to a ring without entries, which no kernel makes.

@@ -140,6 +140,11 @@ pub(crate) enum Unavailable {
         "--mode zpoline stops the program with ptrace(2), which kernel.yama.ptrace_scope={0} forbids: sysctl -w kernel.yama.ptrace_scope=1, or take --mode seccomp"
     )]
     Yama(u8),
+    /// A seccomp filter.
+    #[error(
+        "--mode zpoline stops the program with ptrace(2), which a seccomp profile in force (systemd's SystemCallFilter=, a container's) forbids: allow ptrace, or take --mode seccomp"
+    )]
+    Profile,
 }
 
 /// Whether programs can have the fast path here.
@@ -155,6 +160,7 @@ pub(crate) fn available() -> Result<(), Unavailable> {
     // 2 asks for CAP_SYS_PTRACE, which doctor looks at: without it seccomp mode works as little.
     match sysctl("kernel/yama/ptrace_scope", 0) {
         Some(scope @ 3..) => Err(Unavailable::Yama(scope)),
+        _ if !probe::may_trace() => Err(Unavailable::Profile),
         _ => Ok(()),
     }
 }

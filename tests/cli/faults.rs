@@ -5,6 +5,7 @@ use nix::sys::signal::{Signal, kill};
 use crate::common::command::QUICWRAP;
 use crate::common::{
     Sandbox,
+    net::free_port,
     running::children,
     tools::{need, python},
 };
@@ -72,7 +73,7 @@ fn supervisor_killed_during_recv() {
 fn the_peer_of_a_dead_supervisor() {
     wrapped_only!();
     let sandbox = Sandbox::new();
-    let port = crate::common::net::free_port().to_string();
+    let port = free_port().to_string();
     let mut server = sandbox
         .wrap(need("nc.openbsd"))
         .args(["-v", "-l", "127.0.0.1", &port])
@@ -129,5 +130,25 @@ fn what_is_forbidden_is_named_with_what_to_do() {
             .exits(125);
         done.stderr_has(said);
         assert_eq!(done.text(), "", "{call} {how}");
+    }
+}
+
+/// Where it may not choose a processor, quicwrap does without, and does not try: the attempt may end it.
+#[test]
+fn a_bulk_transfer_where_processors_may_not_be_chosen() {
+    wrapped_only!();
+    let sandbox = Sandbox::new();
+    let script = script_file(&sandbox, "forbidden.py");
+    let port = free_port();
+    let both = format!(
+        "iperf3 -s -1 -p {port} & until iperf3 -c 127.0.0.1 -p {port} -t 1; do sleep 0.1; done; wait $!"
+    );
+    for how in ["1", "SIGSYS"] {
+        sandbox
+            .plain(python())
+            .arg(&script)
+            .args(["sched_setaffinity", how, QUICWRAP, "--", "sh", "-c", &both])
+            .run()
+            .success();
     }
 }

@@ -10,6 +10,7 @@ use crate::common::{
     running::{Done, Running},
     tools,
 };
+use crate::script_file;
 
 /// So many calls of each kind, and of each option, to sockets that are emulated and to others.
 const CALLS: &str = "
@@ -187,6 +188,24 @@ fn a_traced_quicwrap_refuses_and_auto_does_without() {
     traced("auto")
         .success()
         .stderr_has("--mode auto takes seccomp");
+}
+
+#[test]
+fn where_ptrace_is_forbidden_it_is_refused_and_auto_does_without() {
+    wrapped_only!();
+    let sandbox = Sandbox::new();
+    let script = script_file(&sandbox, "forbidden.py");
+    for how in ["1", "SIGSYS"] {
+        let forbidden = |mode| {
+            let words = quicwrap(&sandbox, mode, "info").arg("true").words();
+            let python = sandbox.plain(tools::python()).arg(&script);
+            python.args(["ptrace", how]).args(words).run()
+        };
+        forbidden("zpoline").exits(125).stderr_has("allow ptrace");
+        forbidden("auto")
+            .success()
+            .stderr_has("--mode auto takes seccomp");
+    }
 }
 
 #[test]

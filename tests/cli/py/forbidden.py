@@ -1,6 +1,6 @@
 """Execute a command with one system call forbidden, as service managers, containers and older kernels do.
 
-forbidden.py seccomp|pidfd_getfd|unix ERRNO|SIGSYS COMMAND...: it fails with this errno (a number), or ends its process.
+forbidden.py seccomp|pidfd_getfd|ptrace|sched_setaffinity|unix ERRNO|SIGSYS COMMAND...: it fails with this errno (a number), or ends its process.
 `unix` is socket(AF_UNIX).
 """
 import ctypes
@@ -15,7 +15,7 @@ NUMBER, FIRST_ARGUMENT = 0, 16  # in struct seccomp_data
 
 call, how = sys.argv[1:3]
 answer = KILL_PROCESS if how == "SIGSYS" else ERRNO | int(how)
-number = {"seccomp": 317, "pidfd_getfd": 438, "unix": 41}[call]
+number = {"seccomp": 317, "pidfd_getfd": 438, "ptrace": 101, "sched_setaffinity": 203, "unix": 41}[call]
 instructions = [(LOAD, 0, 0, NUMBER), (JUMP_EQUAL, 0, 1, number), (RETURN, 0, 0, answer), (RETURN, 0, 0, ALLOW)]
 if call == "unix":
     instructions[1:2] = [(JUMP_EQUAL, 0, 3, number), (LOAD, 0, 0, FIRST_ARGUMENT), (JUMP_EQUAL, 0, 1, 1)]
