@@ -13,13 +13,14 @@ use super::{
     options::{Limits, name},
     outcome::{Answer, Outcome, Wait},
     socket::{Socket, SocketId, State},
-    transport::{ConnectRequest, Transport},
+    transport::{ConnectRequest, Progress, Transport},
 };
 
 /// First retransmission of a SYN, doubled each time (tcp(7), tcp_syn_retries; RFC 6298).
 const SYN_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// Begins to connect, or says how an earlier attempt stands.
+/// Begins to connect, or says how an earlier attempt stands. One that has failed at once leaves the socket in
+/// [`State::Failed`], also where that is returned.
 ///
 /// # Errors
 /// EINPROGRESS (with `nonblocking`), EALREADY, EISCONN, ECONNREFUSED and others of an attempt that has
@@ -65,6 +66,7 @@ pub(crate) fn connect(
             }
             begin(socket, id, bytes, limits, transport)?;
             match &mut socket.state {
+                State::Failed if !nonblocking => Err(socket.error.unwrap_or(Errno::ECONNABORTED)),
                 // Also over loopback, where TCP has shaken hands by then.
                 _ if nonblocking => Err(Errno::EINPROGRESS),
                 State::Connected { announced, .. } => {
@@ -95,8 +97,12 @@ fn begin(
     socket.has_port = true;
     socket.state = State::Connecting { peer };
     socket.error = None;
-    if begun.established {
-        socket.established(begun.local);
+    match begun.progress {
+        Progress::Pending => {}
+        Progress::Established => {
+            socket.established(begun.local);
+        }
+        Progress::Failed(errno) => socket.failed(errno),
     }
     Ok(())
 }
@@ -244,6 +250,22 @@ mod tests {
         socket.failed(Errno::ECONNREFUSED);
         assert_eq!(call(&mut socket, true).unwrap_err(), Errno::ECONNREFUSED);
         assert_eq!(call(&mut socket, true).unwrap_err(), Errno::EINPROGRESS);
+    }
+
+    #[test]
+    fn what_has_failed_at_once_is_told_as_tcp_tells_it() {
+        let transport = FakeTransport {
+            fails: Some(Errno::ECONNREFUSED),
+            ..Default::default()
+        };
+        let mut socket = tcp();
+        let told = call_on(&mut socket, false, &transport);
+        assert_eq!(told.unwrap_err(), Errno::ECONNREFUSED);
+        let mut socket = tcp();
+        let told = call_on(&mut socket, true, &transport);
+        assert_eq!(told.unwrap_err(), Errno::EINPROGRESS);
+        assert_eq!(socket.state, State::Failed);
+        assert_eq!(call(&mut socket, true).unwrap_err(), Errno::ECONNREFUSED);
     }
 
     #[test]

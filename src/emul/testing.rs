@@ -10,7 +10,7 @@ use nix::errno::Errno;
 
 use super::{
     socket::{Socket, SocketId},
-    transport::{Begun, BindRequest, BridgedEnd, ConnectRequest, PathInfo, Transport},
+    transport::{Begun, BindRequest, BridgedEnd, ConnectRequest, PathInfo, Progress, Transport},
 };
 
 /// A peer for tests.
@@ -34,6 +34,7 @@ pub(crate) struct FakeTransport {
     pub(crate) released: Mutex<Vec<SocketId>>,
     pub(crate) refuse: Option<Errno>,
     pub(crate) at_once: bool,
+    pub(crate) fails: Option<Errno>,
     pub(crate) knows_no_path: bool,
 }
 
@@ -65,7 +66,11 @@ impl Transport for FakeTransport {
             .unwrap_or((Ipv4Addr::LOCALHOST, 50_000).into());
         let begun = Begun {
             local,
-            established: self.at_once,
+            progress: match (self.at_once, self.fails) {
+                (true, _) => Progress::Established,
+                (false, Some(errno)) => Progress::Failed(errno),
+                (false, None) => Progress::Pending,
+            },
         };
         self.refuse.map_or(Ok(begun), Err)
     }

@@ -45,8 +45,19 @@ pub(crate) struct ConnectRequest {
 pub(crate) struct Begun {
     /// The local address.
     pub(crate) local: SocketAddr,
-    /// The connection is established already, and [`Transport::carry`] is to be given our end of its pair. There is no event.
-    pub(crate) established: bool,
+    /// How far it has come.
+    pub(crate) progress: Progress,
+}
+
+/// How far connecting has come when connect(2) returns.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Progress {
+    /// [`Events`] will tell.
+    Pending,
+    /// It is established, and [`Transport::carry`] is to be given our end of its pair. There is no event.
+    Established,
+    /// It has failed. There is no event.
+    Failed(Errno),
 }
 
 /// The state of the QUIC path under a connection, for TCP_INFO.

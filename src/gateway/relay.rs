@@ -24,7 +24,9 @@ use crate::{
     emul::{
         address::canonical,
         socket::SocketId,
-        transport::{BridgedEnd, Callers, Closing, ConnectRequest, Events, PathInfo, Transport},
+        transport::{
+            BridgedEnd, Callers, Closing, ConnectRequest, Events, PathInfo, Progress, Transport,
+        },
     },
     network::Network,
     trust::throttle::Throttle,
@@ -154,10 +156,14 @@ impl Relay {
         };
         let started = self.network().and_then(|network| {
             let begun = network.connect(id, request)?;
-            if begun.established
-                && let Some(end) = self.connected(id, begun.local, PathInfo::default())
-            {
-                network.carry(id, end);
+            match begun.progress {
+                Progress::Pending => {}
+                Progress::Established => {
+                    if let Some(end) = self.connected(id, begun.local, PathInfo::default()) {
+                        network.carry(id, end);
+                    }
+                }
+                Progress::Failed(errno) => return Err(errno),
             }
             network.proceed();
             Ok(())

@@ -19,7 +19,14 @@ use crate::emul::{
     socket::SocketId,
     transport::{BridgedEnd, ConnectRequest},
 };
-use crate::quic::{bridge, code::Refusal, link::Share, pool::Key, preface::Preface, raw::Wire};
+use crate::quic::{
+    bridge,
+    code::Refusal,
+    link::Share,
+    pool::{Key, Place, Turn},
+    preface::Preface,
+    raw::Wire,
+};
 
 /// A stream for a connection.
 pub(super) type Stream = (Share, SendStream, RecvStream);
@@ -86,16 +93,18 @@ pub(crate) async fn by_tcp(
     }
 }
 
-/// Connects over QUIC, or over TCP where nobody answers and that is allowed.
+/// Connects over QUIC, or over TCP where nobody answers and that is allowed. `place` is in the line for the QUIC
+/// connection, if it was taken already.
 pub(crate) async fn by_quic(
     id: SocketId,
     key: Key,
+    place: Option<Place>,
     local: SocketAddr,
     timeout: Duration,
     shared: Arc<Shared>,
 ) -> Option<Bridge> {
     let attempt = async {
-        let dialled = dial(&shared, key, local);
+        let dialled = dial(&shared, key, place, local);
         let dialled = if shared.settings.fall_back {
             // Boxed, as what else is rare and large: every attempt would be moved about at that size.
             Box::pin(fallback::race(dialled, key.peer, local, &shared)).await?
@@ -145,7 +154,7 @@ pub(super) fn at_once(key: Key, shared: &Shared) -> Option<Stream> {
     if shared.settings.wire == Wire::Raw || shared.settings.fall_back {
         return None;
     }
-    let share = shared.pool.share_at_once(key)?;
+    let (share, _turn) = shared.pool.share_at_once(key)?;
     let opened = {
         let opening = pin!(share.connection.open_bi());
         opening.poll(&mut Context::from_waker(Waker::noop()))
@@ -180,28 +189,37 @@ async fn introduce(send: &mut SendStream, source_port: u16) -> Result<(), WriteE
 
 /// What carries a connection that is being made.
 pub(super) enum Dialled {
-    /// A QUIC connection, and the local address.
-    Quic(Share, SocketAddr),
+    /// A QUIC connection, the right to open the next stream of one that others share, and the local address.
+    Quic(Share, Option<Turn>, SocketAddr),
     /// A TCP connection, and the same.
     Tcp(TcpStream, SocketAddr),
 }
 
 /// Finds or makes a QUIC connection to the peer.
-async fn dial(shared: &Arc<Shared>, key: Key, local: SocketAddr) -> Result<Dialled, Refusal> {
-    let (share, local) = match shared.settings.wire {
-        Wire::Quicwrap => (shared.pool.share(key).await?, local),
+async fn dial(
+    shared: &Arc<Shared>,
+    key: Key,
+    place: Option<Place>,
+    local: SocketAddr,
+) -> Result<Dialled, Refusal> {
+    let (share, turn, local) = match shared.settings.wire {
+        Wire::Quicwrap => {
+            let place = place.unwrap_or_else(|| shared.pool.enter(key));
+            let (share, turn) = shared.pool.share(key, place).await?;
+            (share, Some(turn), local)
+        }
         Wire::Raw => {
             let (link, local) = Box::pin(shared.pool.dial_alone(key, local)).await?;
-            (link.share().ok_or(Errno::ECONNREFUSED)?, local)
+            (link.share().ok_or(Errno::ECONNREFUSED)?, None, local)
         }
     };
-    Ok(Dialled::Quic(share, local))
+    Ok(Dialled::Quic(share, turn, local))
 }
 
 /// Opens a stream where QUIC carries the connection.
 async fn open(dialled: Dialled, shared: &Shared) -> Result<Established, Refusal> {
-    let (share, local) = match dialled {
-        Dialled::Quic(share, local) => (share, local),
+    let (share, _turn, local) = match dialled {
+        Dialled::Quic(share, turn, local) => (share, turn, local),
         Dialled::Tcp(stream, local) => return Ok(Established::Tcp(stream, local)),
     };
     // A server that asks for a client certificate allows no stream before it has accepted one, so

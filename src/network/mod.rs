@@ -43,11 +43,13 @@ use self::{
 use crate::{
     emul::{
         socket::SocketId,
-        transport::{Begun, BindRequest, BridgedEnd, ConnectRequest, Events, PathInfo, Transport},
+        transport::{
+            Begun, BindRequest, BridgedEnd, ConnectRequest, Events, PathInfo, Progress, Transport,
+        },
     },
     policy,
     quic::{
-        pool::{self, Key, Pool},
+        pool::{self, Key, Place, Pool},
         raw::Wire,
         server::{Server, ServerError},
     },
@@ -225,6 +227,30 @@ impl Network {
         Ok(())
     }
 
+    /// A place in the line for a QUIC connection. Taken while connect(2) is handled: who calls it next comes behind. None
+    /// where it is not sure that there will be one.
+    fn enter(&self, key: Key) -> Option<Place> {
+        let settings = &self.shared.settings;
+        if settings.wire == Wire::Raw || settings.fall_back {
+            return None;
+        }
+        let _runtime = self.shared.workers.get(key.worker()).handle.enter();
+        Some(self.shared.pool.enter(key))
+    }
+
+    /// Whether nobody listens at an address of this host: TCP knows that, too, when connect(2) returns.
+    fn refused_here(&self, key: Key, local: SocketAddr, udp: SocketAddr) -> Option<Errno> {
+        if local.ip() != key.peer.ip()
+            || self.shared.settings.fall_back
+            || self.shared.pool.has(key)
+        {
+            return None;
+        }
+        let errno = route::find(udp, Some(key.source)).ok()?.probe()?;
+        tracing::info!(peer = %key.peer, %errno, "no QUIC connection");
+        Some(errno)
+    }
+
     /// Notes what [`Transport::proceed`] is to start.
     fn prepare(&self, id: SocketId, worker: usize, work: Work) {
         let prepared = Prepared { id, worker, work };
@@ -351,11 +377,15 @@ impl Transport for Network {
                 settings.idle_timeout,
             )?;
             let local = attempt.local;
+            if let Some(errno) = attempt.failed {
+                let progress = Progress::Failed(errno);
+                return Ok(Begun { local, progress });
+            }
             let attempt = connect::by_tcp(id, request, attempt, self.shared());
             self.prepare(id, worker, Work::Attempt(Box::pin(attempt)));
             return Ok(Begun {
                 local,
-                established: false,
+                progress: Progress::Pending,
             });
         }
         let source = request.source.map(|mut source| {
@@ -379,16 +409,24 @@ impl Transport for Network {
         if settings.wire == Wire::Quicwrap {
             key = self.shared.pool.choose(key, workers);
         }
-        let work = match connect::at_once(key, &self.shared) {
-            Some(stream) => Work::Bridge(Box::new(stream), local, None),
+        let (work, progress) = match connect::at_once(key, &self.shared) {
+            Some(stream) => {
+                let bridge = Work::Bridge(Box::new(stream), local, None);
+                (bridge, Progress::Established)
+            }
             None => {
-                let attempt = connect::by_quic(id, key, local, request.timeout, self.shared());
-                Work::Attempt(Box::pin(attempt))
+                if let Some(errno) = self.refused_here(key, local, udp) {
+                    let progress = Progress::Failed(errno);
+                    return Ok(Begun { local, progress });
+                }
+                let place = self.enter(key);
+                let attempt =
+                    connect::by_quic(id, key, place, local, request.timeout, self.shared());
+                (Work::Attempt(Box::pin(attempt)), Progress::Pending)
             }
         };
-        let established = matches!(work, Work::Bridge(..));
         self.prepare(id, key.worker(), work);
-        Ok(Begun { local, established })
+        Ok(Begun { local, progress })
     }
 
     fn carry(&self, id: SocketId, end: BridgedEnd) {

@@ -4,10 +4,13 @@
 
 use std::{
     collections::HashMap,
+    future,
     hash::{DefaultHasher, Hash, Hasher},
     io,
     net::{Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket as StdUdpSocket},
+    pin::Pin,
     sync::{Arc, Mutex, PoisonError},
+    task::{Context, Poll, Waker},
     time::Duration,
 };
 
@@ -16,7 +19,7 @@ use quinn::{
     ClientConfig, ConnectionError, Endpoint, EndpointConfig, Side, TokioRuntime,
     crypto::rustls::QuicClientConfig,
 };
-use tokio::sync::watch;
+use tokio::sync::{OwnedMutexGuard, watch};
 
 use super::{
     code::{self, Refusal},
@@ -57,14 +60,35 @@ impl Key {
 /// for a few connections as for one; many are worth a second handshake.
 const STREAMS_EACH: usize = 8;
 
-/// What dialling a link has come to, and who waits for it.
-type Slot = Arc<watch::Sender<Option<Result<Arc<Link>, Refusal>>>>;
+/// What dialling a link has come to.
+type Dialled = Option<Result<Arc<Link>, Refusal>>;
+
+/// The place of a link.
+#[derive(Default)]
+struct Slot {
+    /// What it has come to, and who waits for it.
+    dialled: watch::Sender<Dialled>,
+    /// Who opens a stream: one after another, so that connections come to the peer in the order in which they began.
+    line: Arc<Line>,
+}
+
+/// Who waits here is served first come, first served.
+type Line = tokio::sync::Mutex<()>;
+
+/// The first place in a line: whoever has it opens the next stream.
+pub(crate) type Turn = OwnedMutexGuard<()>;
+
+/// A place in a line.
+pub(crate) struct Place {
+    dialling: watch::Receiver<Dialled>,
+    turn: Pin<Box<dyn Future<Output = Turn> + Send>>,
+}
 
 /// All links to servers.
 pub(crate) struct Pool {
     trust: Arc<Trust>,
     settings: Settings,
-    slots: Mutex<HashMap<Key, Slot>>,
+    slots: Mutex<HashMap<Key, Arc<Slot>>>,
     /// By source address and thread.
     endpoints: Mutex<HashMap<(SocketAddr, usize), Endpoint>>,
 }
@@ -87,7 +111,7 @@ impl Pool {
         let slots = self.slots.lock().unwrap_or_else(PoisonError::into_inner);
         for lane in 0..self.settings.connections {
             let key = Key { lane, ..first };
-            match slots.get(&key).map(|slot| slot.borrow()).as_deref() {
+            match slots.get(&key).map(|slot| slot.dialled.borrow()).as_deref() {
                 Some(Some(Ok(link))) => {
                     let streams = link.streams();
                     if least.is_none_or(|(fewest, _)| streams < fewest) {
@@ -105,51 +129,77 @@ impl Pool {
         if let Some(next) = next.filter(|_| streams >= STREAMS_EACH && !dialling) {
             let pool = Arc::clone(self);
             // A refusal has been reported, and the links that are there go on.
-            let dialled = async move { drop(pool.share(next).await) };
+            let dialled = async move { drop(pool.share(next, pool.enter(next)).await) };
             workers.get(next.worker()).handle.spawn(dialled);
         }
         key
     }
 
-    /// A share in the link to a peer, dialled if there is none. Who comes while it is being dialled
-    /// waits for the same result.
-    pub(crate) async fn share(self: &Arc<Self>, key: Key) -> Result<Share, Refusal> {
+    /// Takes a place behind those who wait for the link to a peer, which is dialled if there is none. To be called within
+    /// the runtime of its thread.
+    pub(crate) fn enter(self: &Arc<Self>, key: Key) -> Place {
+        let (dialling, line) = self.dialled(key);
+        let mut turn = Box::pin(line.lock_owned());
+        // It is polling that takes the place.
+        let turn = match turn.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
+            Poll::Ready(turn) => Box::pin(future::ready(turn)) as _,
+            Poll::Pending => turn as _,
+        };
+        Place { dialling, turn }
+    }
+
+    /// A share in the link to a peer, when it is the turn of this place. Who comes while it is being dialled waits for the
+    /// same result.
+    pub(crate) async fn share(
+        self: &Arc<Self>,
+        key: Key,
+        mut place: Place,
+    ) -> Result<(Share, Turn), Refusal> {
         loop {
-            let mut dialling = self.dialled(key);
-            let dialled = match dialling.wait_for(Option::is_some).await {
+            let turn = place.turn.await;
+            let dialled = match place.dialling.wait_for(Option::is_some).await {
                 Ok(dialled) => dialled.clone(),
                 // The dialling task was ended with the runtime.
                 Err(_) => return Err(Errno::ECONNABORTED.into()),
             };
             match dialled {
                 Some(Ok(link)) => match link.share() {
-                    Some(share) => return Ok(share),
+                    Some(share) => return Ok((share, turn)),
                     None => self.forget(key, &link),
                 },
                 Some(Err(refusal)) => return Err(refusal),
                 None => {}
             }
+            place = self.enter(key);
         }
     }
 
-    /// The same without waiting: none if there is no link to the peer yet.
-    pub(crate) fn share_at_once(&self, key: Key) -> Option<Share> {
+    /// The same without waiting: none if there is no link to the peer yet, or others wait for it.
+    pub(crate) fn share_at_once(&self, key: Key) -> Option<(Share, Turn)> {
         let slots = self.slots.lock().unwrap_or_else(PoisonError::into_inner);
-        match &*slots.get(&key)?.borrow() {
-            Some(Ok(link)) => link.share(),
+        let slot = slots.get(&key)?;
+        let turn = Arc::clone(&slot.line).try_lock_owned().ok()?;
+        match &*slot.dialled.borrow() {
+            Some(Ok(link)) => Some((link.share()?, turn)),
             _ => None,
         }
     }
 
-    /// What the link in this place is dialled to; begins to dial if nobody has.
-    fn dialled(self: &Arc<Self>, key: Key) -> watch::Receiver<Option<Result<Arc<Link>, Refusal>>> {
+    /// Whether a link is in this place, or is being dialled.
+    pub(crate) fn has(&self, key: Key) -> bool {
+        let slots = self.slots.lock().unwrap_or_else(PoisonError::into_inner);
+        slots.contains_key(&key)
+    }
+
+    /// What the link in this place is dialled to, and where to wait for it; begins to dial if nobody has.
+    fn dialled(self: &Arc<Self>, key: Key) -> (watch::Receiver<Dialled>, Arc<Line>) {
         let mut slots = self.slots.lock().unwrap_or_else(PoisonError::into_inner);
         let slot = slots.entry(key).or_insert_with(|| {
-            let slot = Slot::default();
+            let slot = Arc::<Slot>::default();
             tokio::spawn(Arc::clone(self).dial(key, Arc::clone(&slot)));
             slot
         });
-        slot.subscribe()
+        (slot.dialled.subscribe(), Arc::clone(&slot.line))
     }
 
     /// Retires the links to an address of this host whose last listener has just closed, or where the first has just
@@ -165,7 +215,7 @@ impl Pool {
             if !leads_there(key) {
                 return true;
             }
-            match &*slot.borrow() {
+            match &*slot.dialled.borrow() {
                 Some(Ok(link)) => {
                     let own = link.connection.local_ip();
                     if own.is_none_or(|ip| ip == key.peer.ip()) {
@@ -181,7 +231,7 @@ impl Pool {
     /// All links that are in the pool.
     pub(crate) fn links(&self) -> Vec<Arc<Link>> {
         let slots = self.slots.lock().unwrap_or_else(PoisonError::into_inner);
-        let linked = |slot: &Slot| match &*slot.borrow() {
+        let linked = |slot: &Arc<Slot>| match &*slot.dialled.borrow() {
             Some(Ok(link)) => Some(Arc::clone(link)),
             _ => None,
         };
@@ -192,14 +242,14 @@ impl Pool {
     fn forget(&self, key: Key, link: &Arc<Link>) {
         let mut slots = self.slots.lock().unwrap_or_else(PoisonError::into_inner);
         let is_this = slots.get(&key).is_some_and(
-            |slot| matches!(&*slot.borrow(), Some(Ok(other)) if Arc::ptr_eq(other, link)),
+            |slot| matches!(&*slot.dialled.borrow(), Some(Ok(other)) if Arc::ptr_eq(other, link)),
         );
         if is_this {
             slots.remove(&key);
         }
     }
 
-    async fn dial(self: Arc<Self>, key: Key, slot: Slot) {
+    async fn dial(self: Arc<Self>, key: Key, slot: Arc<Slot>) {
         let dialled = tokio::select! {
             () = abandoned(&slot) => Err(Errno::ECONNABORTED.into()),
             dialled = self.dial_shared(key) => dialled,
@@ -207,7 +257,7 @@ impl Pool {
         match dialled {
             Ok(link) => {
                 tracing::info!(peer = %key.peer, "connected over QUIC");
-                slot.send_replace(Some(Ok(Arc::clone(&link))));
+                slot.dialled.send_replace(Some(Ok(Arc::clone(&link))));
                 self.keep(key, &link).await;
             }
             Err(refusal) => {
@@ -217,7 +267,7 @@ impl Pool {
                     slots.remove(&key);
                 }
                 drop(slots);
-                slot.send_replace(Some(Err(refusal)));
+                slot.dialled.send_replace(Some(Err(refusal)));
             }
         }
     }
@@ -394,7 +444,7 @@ async fn abandoned(slot: &Slot) {
     const INTERVAL: Duration = Duration::from_secs(1);
     loop {
         tokio::time::sleep(INTERVAL).await;
-        if slot.receiver_count() == 0 {
+        if slot.dialled.receiver_count() == 0 {
             return;
         }
     }

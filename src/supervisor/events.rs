@@ -88,11 +88,7 @@ impl Events for Supervisor {
             return;
         }
         entry.socket.failed(error);
-        self.give_port_back(id, entry);
-        if matches!(entry.end, End::Ours(_)) {
-            // Closing it with the filler unread raises EPOLLERR and EPOLLHUP.
-            drop(table.set_end(id, End::Closed));
-        }
+        self.show_failed(&mut table, id);
         let Some(parked) = table.unpark(id, Wait::Connect) else {
             return;
         };
@@ -243,6 +239,29 @@ impl Events for Supervisor {
 }
 
 impl Supervisor {
+    /// Shows that an attempt to connect has failed.
+    fn show_failed(&self, table: &mut Table, id: SocketId) {
+        let Some(entry) = table.get(id) else { return };
+        self.give_port_back(id, entry);
+        if matches!(entry.end, End::Ours(_)) {
+            // Closing it with the filler unread raises EPOLLERR and EPOLLHUP.
+            drop(table.set_end(id, End::Closed));
+        }
+    }
+
+    /// The same for one that has failed before connect(2) returns, which tells of it if it is not `nonblocking`.
+    pub(super) fn show_failed_at_once(&self, table: &mut Table, id: SocketId, nonblocking: bool) {
+        let Some(entry) = table.get(id) else { return };
+        if entry.socket.state != State::Failed {
+            return;
+        }
+        if !nonblocking {
+            entry.socket.disconnected();
+            entry.socket.error = None;
+        }
+        self.show_failed(table, id);
+    }
+
     /// After the end of an attempt or a connection, whose addresses another may have then.
     fn give_port_back(&self, id: SocketId, entry: &Entry) {
         self.transport().abandon(id);

@@ -181,6 +181,8 @@ pub(crate) struct Attempt {
     stream: TcpStream,
     /// The address that the kernel has chosen, or that was asked for.
     pub(crate) local: SocketAddr,
+    /// Why it has come to nothing already: a port of this host answers before connect(2) returns.
+    pub(crate) failed: Option<Errno>,
 }
 
 impl Attempt {
@@ -207,8 +209,13 @@ impl Attempt {
                 _ => {}
             }
             let local = canonical(socket.local_addr()?.as_socket().unwrap_or(peer));
+            let failed = socket.take_error()?.and_then(|error| error.raw_os_error());
             let stream = TcpStream::from_std(socket.into())?;
-            Ok(Self { stream, local })
+            Ok(Self {
+                stream,
+                local,
+                failed: failed.map(Errno::from_raw),
+            })
         };
         started().map_err(|error| match error.raw_os_error() {
             Some(libc::EADDRINUSE) => Errno::EADDRNOTAVAIL,

@@ -57,6 +57,9 @@ pub(super) fn connect(supervisor: &Supervisor, call: &Call<'_>) -> Answer {
             give_up(supervisor, table, id);
             return Err(error);
         }
+        if before == State::Idle {
+            supervisor.show_failed_at_once(table, id, nonblocking);
+        }
         if let Ok(Outcome::Park(wait)) = answer {
             // __inet_stream_connect keeps the errno of the state it found while it waits.
             let timed_out = if again {
