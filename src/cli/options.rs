@@ -13,6 +13,7 @@ use crate::{
         qlog::{Qlog, QlogError},
         raw::Wire,
     },
+    sys::probe,
     trust::TrustOptions,
 };
 
@@ -377,6 +378,7 @@ impl Options {
             wire: self.wire,
             port_offset: PortOffset::new(self.port_offset),
             threads,
+            choose: probe::may_choose_processors(),
             connections: self.connections.map_or(threads, usize::from),
             tuning: Tuning {
                 congestion: self.congestion,

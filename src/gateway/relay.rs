@@ -159,8 +159,9 @@ impl Relay {
             match begun.progress {
                 Progress::Pending => {}
                 Progress::Established => {
-                    if let Some(end) = self.connected(id, begun.local, PathInfo::default()) {
-                        network.carry(id, end);
+                    match self.connected(id, begun.local, PathInfo::default()) {
+                        Some(end) => network.carry(id, end),
+                        None => network.abandon(id),
                     }
                 }
                 Progress::Failed(errno) => return Err(errno),

@@ -92,8 +92,11 @@ pub(super) fn run(mut channel: UnixStream, supervisor: Pid, fast_path: bool) -> 
                 others.pass_on(&signal);
             }
         }
-        for signal in held.due(Instant::now()) {
-            others.pass_on(&signal);
+        // What is told may be that one of them went to all.
+        if !told {
+            for signal in held.due(Instant::now()) {
+                others.pass_on(&signal);
+            }
         }
         if told {
             let mut bytes = [0; Notice::BYTES];
@@ -203,16 +206,19 @@ impl Others {
         {
             return Ok(FAILURE);
         }
-        let remedy = match status {
-            Ok(WaitStatus::Signaled(_, signal, _)) => remedy(signal),
-            _ => None,
-        };
+        if let Ok(WaitStatus::Signaled(_, signal, _)) = status
+            && let Some(remedy) = remedy(signal)
+        {
+            let _ = writeln!(
+                io::stderr(),
+                "quicwrap: {signal} has ended the supervisor: {remedy}"
+            );
+        }
         let _ = writeln!(
             io::stderr(),
-            "quicwrap: the supervisor (pid {}) was killed: the network connections of the program (pid {}) are gone and its socket calls fail; {}",
+            "quicwrap: the supervisor (pid {}) was killed: the network connections of the program (pid {}) are gone and its socket calls fail; start it again under quicwrap",
             self.supervisor,
-            self.target,
-            remedy.as_deref().unwrap_or("start it again under quicwrap")
+            self.target
         );
         if self.fast_path {
             self.end_waiting();

@@ -23,7 +23,7 @@ use crate::quic::{
     bridge,
     code::Refusal,
     link::Share,
-    pool::{Key, Place, Turn},
+    pool::{InLine, Key, Opening},
     preface::Preface,
     raw::Wire,
 };
@@ -93,12 +93,12 @@ pub(crate) async fn by_tcp(
     }
 }
 
-/// Connects over QUIC, or over TCP where nobody answers and that is allowed. `place` is in the line for the QUIC
-/// connection, if it was taken already.
+/// Connects over QUIC, or over TCP where nobody answers and that is allowed. `place` is the place in the line for
+/// the QUIC connection, if it was taken already.
 pub(crate) async fn by_quic(
     id: SocketId,
     key: Key,
-    place: Option<Place>,
+    place: Option<InLine>,
     local: SocketAddr,
     timeout: Duration,
     shared: Arc<Shared>,
@@ -154,7 +154,7 @@ pub(super) fn at_once(key: Key, shared: &Shared) -> Option<Stream> {
     if shared.settings.wire == Wire::Raw || shared.settings.fall_back {
         return None;
     }
-    let (share, _turn) = shared.pool.share_at_once(key)?;
+    let (share, _opening) = shared.pool.share_at_once(key)?;
     let opened = {
         let opening = pin!(share.connection.open_bi());
         opening.poll(&mut Context::from_waker(Waker::noop()))
@@ -190,7 +190,7 @@ async fn introduce(send: &mut SendStream, source_port: u16) -> Result<(), WriteE
 /// What carries a connection that is being made.
 pub(super) enum Dialled {
     /// A QUIC connection, the right to open the next stream of one that others share, and the local address.
-    Quic(Share, Option<Turn>, SocketAddr),
+    Quic(Share, Option<Opening>, SocketAddr),
     /// A TCP connection, and the same.
     Tcp(TcpStream, SocketAddr),
 }
@@ -199,32 +199,34 @@ pub(super) enum Dialled {
 async fn dial(
     shared: &Arc<Shared>,
     key: Key,
-    place: Option<Place>,
+    place: Option<InLine>,
     local: SocketAddr,
 ) -> Result<Dialled, Refusal> {
-    let (share, turn, local) = match shared.settings.wire {
+    let (share, opening, local) = match shared.settings.wire {
         Wire::Quicwrap => {
             let place = place.unwrap_or_else(|| shared.pool.enter(key));
-            let (share, turn) = shared.pool.share(key, place).await?;
-            (share, Some(turn), local)
+            let (share, opening) = shared.pool.share(key, place).await?;
+            (share, Some(opening), local)
         }
         Wire::Raw => {
             let (link, local) = Box::pin(shared.pool.dial_alone(key, local)).await?;
             (link.share().ok_or(Errno::ECONNREFUSED)?, None, local)
         }
     };
-    Ok(Dialled::Quic(share, turn, local))
+    Ok(Dialled::Quic(share, opening, local))
 }
 
 /// Opens a stream where QUIC carries the connection.
 async fn open(dialled: Dialled, shared: &Shared) -> Result<Established, Refusal> {
-    let (share, _turn, local) = match dialled {
-        Dialled::Quic(share, turn, local) => (share, turn, local),
+    let (share, opening, local) = match dialled {
+        Dialled::Quic(share, opening, local) => (share, opening, local),
         Dialled::Tcp(stream, local) => return Ok(Established::Tcp(stream, local)),
     };
     // A server that asks for a client certificate allows no stream before it has accepted one, so
     // that this fails if it does not.
     let opened = share.connection.open_bi().await;
+    // The preface may wait for room.
+    drop(opening);
     let (mut send, recv) = opened.map_err(|error| shared.pool.refusal(&error))?;
     if shared.settings.wire == Wire::Quicwrap {
         let written = introduce(&mut send, local.port()).await;

@@ -49,7 +49,7 @@ use crate::{
     },
     policy,
     quic::{
-        pool::{self, Key, Place, Pool},
+        pool::{self, InLine, Key, Pool},
         raw::Wire,
         server::{Server, ServerError},
     },
@@ -80,7 +80,7 @@ impl Network {
         settings: Settings,
         events: Arc<dyn Events>,
     ) -> std::io::Result<Arc<Self>> {
-        let workers = Workers::start(settings.threads, Arc::clone(&events))?;
+        let workers = Workers::start(settings.threads, settings.choose, Arc::clone(&events))?;
         let trust = Arc::new(trust);
         let bindings = Bindings::new(settings.port_offset);
         let shared = Arc::new(Shared {
@@ -229,7 +229,7 @@ impl Network {
 
     /// A place in the line for a QUIC connection. Taken while connect(2) is handled: who calls it next comes behind. None
     /// where it is not sure that there will be one.
-    fn enter(&self, key: Key) -> Option<Place> {
+    fn enter(&self, key: Key) -> Option<InLine> {
         let settings = &self.shared.settings;
         if settings.wire == Wire::Raw || settings.fall_back {
             return None;
@@ -240,10 +240,9 @@ impl Network {
 
     /// Whether nobody listens at an address of this host: TCP knows that, too, when connect(2) returns.
     fn refused_here(&self, key: Key, local: SocketAddr, udp: SocketAddr) -> Option<Errno> {
-        if local.ip() != key.peer.ip()
-            || self.shared.settings.fall_back
-            || self.shared.pool.has(key)
-        {
+        let (local, peer) = (local.ip(), key.peer.ip());
+        let is_here = local == peer || local.is_loopback() && peer.is_loopback();
+        if !is_here || self.shared.settings.fall_back || self.shared.pool.has(key) {
             return None;
         }
         let errno = route::find(udp, Some(key.source)).ok()?.probe()?;
@@ -441,7 +440,12 @@ impl Transport for Network {
     }
 
     fn proceed(&self) {
-        let prepared = std::mem::take(&mut self.attempts().prepared);
+        let prepared: Vec<_> = {
+            let is_complete =
+                |prepared: &mut Prepared| !matches!(prepared.work, Work::Bridge(_, _, None));
+            let mut attempts = self.attempts();
+            attempts.prepared.extract_if(.., is_complete).collect()
+        };
         for Prepared { id, worker, work } in prepared {
             let worker = self.shared.workers.get(worker);
             match work {
@@ -449,7 +453,7 @@ impl Transport for Network {
                 Work::Bridge(stream, local, Some(end)) => {
                     self.start_bridge(id, worker, *stream, local.port(), end);
                 }
-                // The program has no end of its own: connect(2) has failed.
+                // Its end is to come yet, or it is abandoned.
                 Work::Bridge(_, _, None) => {}
             }
         }

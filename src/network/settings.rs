@@ -30,6 +30,8 @@ pub(crate) struct Settings {
     pub(crate) port_offset: PortOffset,
     /// Threads that carry connections.
     pub(crate) threads: usize,
+    /// Whether they may choose the processor they run on.
+    pub(crate) choose: bool,
     /// QUIC connections to one peer.
     pub(crate) connections: usize,
     /// How they use the network.

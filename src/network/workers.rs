@@ -17,7 +17,7 @@ use super::{
     activity::{self, Activity},
     placement,
 };
-use crate::{emul::transport::Events, sys::probe};
+use crate::emul::transport::Events;
 
 /// Threads that may be asked for: one byte of a connection ID tells so many apart nearly evenly (see
 /// [`crate::quic::steering`]).
@@ -53,12 +53,11 @@ pub(crate) struct Worker {
 }
 
 impl Workers {
-    /// Starts the first of `count`.
+    /// Starts the first of `count`, which may `choose` where they run.
     ///
     /// # Errors
     /// EAGAIN, EMFILE: no thread or no epoll descriptor.
-    pub(crate) fn start(count: usize, events: Arc<dyn Events>) -> io::Result<Self> {
-        let choose = probe::may_choose_processors();
+    pub(crate) fn start(count: usize, choose: bool, events: Arc<dyn Events>) -> io::Result<Self> {
         Ok(Self {
             choose,
             first: Worker::start(&events, choose)?,

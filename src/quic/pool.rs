@@ -75,13 +75,13 @@ struct Slot {
 /// Who waits here is served first come, first served.
 type Line = tokio::sync::Mutex<()>;
 
-/// The first place in a line: whoever has it opens the next stream.
-pub(crate) type Turn = OwnedMutexGuard<()>;
+/// The first place in a line: the right to open the next stream.
+pub(crate) type Opening = OwnedMutexGuard<()>;
 
 /// A place in a line.
-pub(crate) struct Place {
+pub(crate) struct InLine {
     dialling: watch::Receiver<Dialled>,
-    turn: Pin<Box<dyn Future<Output = Turn> + Send>>,
+    turn: Pin<Box<dyn Future<Output = Opening> + Send>>,
 }
 
 /// All links to servers.
@@ -137,7 +137,7 @@ impl Pool {
 
     /// Takes a place behind those who wait for the link to a peer, which is dialled if there is none. To be called within
     /// the runtime of its thread.
-    pub(crate) fn enter(self: &Arc<Self>, key: Key) -> Place {
+    pub(crate) fn enter(self: &Arc<Self>, key: Key) -> InLine {
         let (dialling, line) = self.dialled(key);
         let mut turn = Box::pin(line.lock_owned());
         // It is polling that takes the place.
@@ -145,7 +145,7 @@ impl Pool {
             Poll::Ready(turn) => Box::pin(future::ready(turn)) as _,
             Poll::Pending => turn as _,
         };
-        Place { dialling, turn }
+        InLine { dialling, turn }
     }
 
     /// A share in the link to a peer, when it is the turn of this place. Who comes while it is being dialled waits for the
@@ -153,8 +153,8 @@ impl Pool {
     pub(crate) async fn share(
         self: &Arc<Self>,
         key: Key,
-        mut place: Place,
-    ) -> Result<(Share, Turn), Refusal> {
+        mut place: InLine,
+    ) -> Result<(Share, Opening), Refusal> {
         loop {
             let turn = place.turn.await;
             let dialled = match place.dialling.wait_for(Option::is_some).await {
@@ -175,7 +175,7 @@ impl Pool {
     }
 
     /// The same without waiting: none if there is no link to the peer yet, or others wait for it.
-    pub(crate) fn share_at_once(&self, key: Key) -> Option<(Share, Turn)> {
+    pub(crate) fn share_at_once(&self, key: Key) -> Option<(Share, Opening)> {
         let slots = self.slots.lock().unwrap_or_else(PoisonError::into_inner);
         let slot = slots.get(&key)?;
         let turn = Arc::clone(&slot.line).try_lock_owned().ok()?;

@@ -9,24 +9,17 @@ use std::{
         fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd},
         unix::fs::OpenOptionsExt,
     },
-    path::Path,
-    thread,
 };
 
 use nix::{
     errno::Errno,
-    sched::{CloneFlags, unshare},
     sys::socket::{
         AddressFamily, Backlog, SockFlag, SockType, UnixAddr, bind, connect, getsockname, listen,
         socket,
     },
-    unistd::chdir,
 };
 
 use super::pair::{take, take_urgent_inline};
-
-/// The name of the file of a listener. Programs that ask recvfrom(2) for the sender are told it.
-const NAME: &str = "s";
 
 /// Joins programs' ends with ends of ours.
 #[derive(Debug, Default)]
@@ -82,11 +75,13 @@ impl Listener {
     /// one would keep connect(2) waiting. Its file has no name any more, and is reached through /proc.
     fn nameless() -> io::Result<Self> {
         let folder = tempfile::Builder::new().prefix("quicwrap-").tempdir()?;
-        let path = folder.path().join(NAME);
-        let socket = bound_in(folder.path()).or_else(|_| listening(&UnixAddr::new(&path)?));
-        let (socket, _) = socket?;
         let mut options = OpenOptions::new();
-        let file = options.read(true).custom_flags(libc::O_PATH).open(&path)?;
+        options.read(true).custom_flags(libc::O_PATH);
+        let place = options.open(folder.path())?;
+        // Programs that ask recvfrom(2) who sends are told this, and nothing of folders.
+        let path = format!("/proc/self/fd/{}/s", place.as_raw_fd());
+        let (socket, _) = listening(&UnixAddr::new(path.as_str())?)?;
+        let file = options.open(&path)?;
         let name = format!("/proc/self/fd/{}", file.as_raw_fd());
         let listener = Self {
             socket,
@@ -126,20 +121,6 @@ impl Listener {
             }
         }
     }
-}
-
-/// A listener with that name and no folder before it: in a thread whose working directory is its own.
-fn bound_in(folder: &Path) -> Result<(OwnedFd, UnixAddr), Errno> {
-    thread::scope(|scope| {
-        let bound = || {
-            unshare(CloneFlags::CLONE_FS)?;
-            chdir(folder)?;
-            listening(&UnixAddr::new(NAME)?)
-        };
-        let thread = thread::Builder::new().spawn_scoped(scope, bound);
-        let bound = thread.map(thread::ScopedJoinHandle::join);
-        bound.map_or(Err(Errno::EAGAIN), |ended| ended.unwrap_or(Err(Errno::EIO)))
-    })
 }
 
 /// A non-blocking listener, and its name.
@@ -191,7 +172,7 @@ mod tests {
     fn the_kept_listener_leaves_no_file() {
         let listener = Listener::nameless().unwrap();
         let bound: UnixAddr = getsockname(listener.socket.as_raw_fd()).unwrap();
-        assert_eq!(bound.path(), Some(Path::new(NAME)));
+        assert!(bound.path().unwrap().starts_with("/proc/self/fd"));
         let file = std::fs::read_link(listener.name.path().unwrap()).unwrap();
         assert!(file.to_str().unwrap().ends_with("/s (deleted)"), "{file:?}");
     }

@@ -59,9 +59,15 @@ pub(crate) fn thread_group(tid: i32) -> Option<i32> {
 /// Whether a signal was sent by systemd, the system's or the user's: with `KillMode=control-group`, systemd.kill(5), it
 /// sends one to each process of a service.
 pub(crate) fn is_of_systemd(signal: &libc::signalfd_siginfo) -> bool {
-    let sent = signal.ssi_code <= libc::SI_USER && signal.ssi_pid != 0;
-    let name = || fs::read(format!("/proc/{}/comm", signal.ssi_pid)).ok();
-    sent && name().is_some_and(|name| name == b"systemd\n")
+    const INIT: u32 = 1;
+    if signal.ssi_code > libc::SI_USER {
+        return false;
+    }
+    match fs::read(format!("/proc/{}/comm", signal.ssi_pid)) {
+        Ok(name) => name == b"systemd\n",
+        // ProtectProc=invisible shows it to nobody.
+        Err(_) => signal.ssi_pid == INIT,
+    }
 }
 
 fn status(tid: i32) -> Option<String> {

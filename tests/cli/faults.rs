@@ -7,6 +7,7 @@ use crate::common::{
     Sandbox,
     net::free_port,
     running::children,
+    set_mode,
     tools::{need, python},
 };
 use crate::{script, script_file};
@@ -131,6 +132,21 @@ fn what_is_forbidden_is_named_with_what_to_do() {
         done.stderr_has(said);
         assert_eq!(done.text(), "", "{call} {how}");
     }
+}
+
+/// Nobody may look into what executes such a file, and yet into what that executes.
+#[test]
+fn a_quicwrap_that_may_not_be_read_wraps() {
+    wrapped_only!();
+    let sandbox = Sandbox::new();
+    let copy = sandbox.path("quicwrap");
+    std::fs::copy(QUICWRAP, &copy).expect("a copy");
+    set_mode(&copy, 0o711);
+    let listen = "import socket; print(socket.create_server(('127.0.0.1', 0)).getsockname()[0])";
+    let state = sandbox.path("state-nobody");
+    let command = sandbox.plain(&copy).user().arg("--state-dir").arg(state);
+    let done = command.arg("--").arg(python()).args(["-c", listen]).run();
+    assert_eq!(done.success().text(), "127.0.0.1\n");
 }
 
 /// Where it may not choose a processor, quicwrap does without, and does not try: the attempt may end it.

@@ -231,6 +231,9 @@ impl Attempt {
     pub(crate) async fn established(self) -> Result<TcpStream, Errno> {
         let failure =
             |error: io::Error| Errno::from_raw(error.raw_os_error().unwrap_or(libc::ECONNABORTED));
+        if let Some(errno) = self.failed {
+            return Err(errno);
+        }
         self.stream.writable().await.map_err(failure)?;
         match self.stream.take_error().map_err(failure)? {
             Some(error) => Err(failure(error)),
