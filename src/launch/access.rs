@@ -50,7 +50,7 @@ pub(super) fn check(target: Pid, fd: RawFd) -> Result<(), Denied> {
         let copied = pidfd::open(target.as_raw()).and_then(|task| pidfd::get_fd(&task, fd));
         copied.map_err(Denied::Descriptors)?;
     }
-    // Errors are not: /proc/PID/mem serves as well. But a filter may end who calls them, and better now.
+    // Their errors do not matter, for /proc/PID/mem serves as well. But a filter may end who calls them: better now.
     let _ = process_vm_readv(target, &mut [], &[]);
     let _ = process_vm_writev(target, &[], &[]);
     let flags = SockFlag::SOCK_CLOEXEC;

@@ -92,28 +92,26 @@ pub(super) fn run(mut channel: UnixStream, supervisor: Pid, fast_path: bool) -> 
                 others.pass_on(&signal);
             }
         }
-        // What is told may be that one of them went to all.
         if !told {
             for signal in held.due(Instant::now()) {
                 others.pass_on(&signal);
             }
+            continue;
         }
-        if told {
-            let mut bytes = [0; Notice::BYTES];
-            match channel
-                .read_exact(&mut bytes)
-                .ok()
-                .and_then(|()| Notice::decode(bytes))
-            {
-                Some(Notice::Ended(code)) => return Ok(code),
-                Some(Notice::Stopped(signal)) => stop_likewise(signal),
-                Some(Notice::Signalled(number)) => held.drop_one(number),
-                None => {
-                    for (_, signal) in held.0 {
-                        others.pass_on(&signal);
-                    }
-                    return others.without_supervisor(&signals);
+        let mut bytes = [0; Notice::BYTES];
+        match channel
+            .read_exact(&mut bytes)
+            .ok()
+            .and_then(|()| Notice::decode(bytes))
+        {
+            Some(Notice::Ended(code)) => return Ok(code),
+            Some(Notice::Stopped(signal)) => stop_likewise(signal),
+            Some(Notice::Signalled(number)) => held.drop_one(number),
+            None => {
+                for (_, signal) in held.0 {
+                    others.pass_on(&signal);
                 }
+                return others.without_supervisor(&signals);
             }
         }
     }
