@@ -31,7 +31,7 @@ use pidfd::PidFd;
 use super::access::remedy;
 use crate::{
     cli::FAILURE,
-    supervisor::{Notice, is_nonblocking, open_task, tasks},
+    supervisor::{Notice, is_nonblocking, open_task, tasks, until},
     sys::pidfd as sys_pidfd,
     zpoline::mark::Mark,
 };
@@ -124,11 +124,8 @@ struct Held(Vec<(Instant, libc::signalfd_siginfo)>);
 impl Held {
     /// Until the first is due.
     fn timeout(&self) -> PollTimeout {
-        let Some((at, _)) = self.0.first() else {
-            return PollTimeout::NONE;
-        };
-        let left = at.saturating_duration_since(Instant::now()) + Duration::from_micros(999);
-        u16::try_from(left.as_millis()).map_or(PollTimeout::MAX, PollTimeout::from)
+        let first = self.0.first();
+        first.map_or(PollTimeout::NONE, |(at, _)| until(*at))
     }
 
     /// Takes those out that are due: they were for the front alone.

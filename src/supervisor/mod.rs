@@ -62,7 +62,7 @@ use crate::{
 };
 
 pub(crate) use call::open_task;
-pub(crate) use notify::{Front, Hooks, Notice};
+pub(crate) use notify::{Front, Hooks, Notice, until};
 pub(crate) use pair::is_nonblocking;
 
 /// The state that both threads share.

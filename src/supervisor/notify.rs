@@ -265,9 +265,7 @@ impl Supervisor {
         let Some(at) = waiting.into_iter().chain(others).min() else {
             return PollTimeout::NONE;
         };
-        // Rounded up: a millisecond early would be a turn for nothing.
-        let left = at.saturating_duration_since(Instant::now()) + Duration::from_micros(999);
-        u16::try_from(left.as_millis()).map_or(PollTimeout::MAX, PollTimeout::from)
+        until(at)
     }
 
     /// Answers calls that were to get the fast path, and do not.
@@ -301,6 +299,12 @@ impl Supervisor {
             }
         }
     }
+}
+
+/// How long poll(2) is to wait. Rounded up: a millisecond early would be a turn for nothing.
+pub(crate) fn until(at: Instant) -> PollTimeout {
+    let left = at.saturating_duration_since(Instant::now()) + Duration::from_micros(999);
+    u16::try_from(left.as_millis()).map_or(PollTimeout::MAX, PollTimeout::from)
 }
 
 fn tell(channel: &mut UnixStream, notice: Notice) {

@@ -156,8 +156,10 @@ fn a_bulk_transfer_where_processors_may_not_be_chosen() {
     let sandbox = Sandbox::new();
     let script = script_file(&sandbox, "forbidden.py");
     let port = free_port();
+    let iperf3 = need("iperf3");
+    let iperf3 = iperf3.display();
     let both = format!(
-        "iperf3 -s -1 -p {port} & until iperf3 -c 127.0.0.1 -p {port} -t 1; do sleep 0.1; done; wait $!"
+        "{iperf3} -s -1 -p {port} & until {iperf3} -c 127.0.0.1 -p {port} -t 1; do sleep 0.1; done; wait $!"
     );
     for how in ["1", "SIGSYS"] {
         sandbox

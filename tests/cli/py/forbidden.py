@@ -1,7 +1,7 @@
 """Execute a command with one system call forbidden, as service managers, containers and older kernels do.
 
-forbidden.py seccomp|pidfd_getfd|ptrace|sched_setaffinity|unix ERRNO|SIGSYS COMMAND...: it fails with this errno (a number), or ends its process.
-`unix` is socket(AF_UNIX).
+forbidden.py seccomp|pidfd_getfd|ptrace|sched_setaffinity|unix ERRNO|SIGSYS COMMAND...: it fails with this errno (a
+number), or ends its process. `unix` is socket(AF_UNIX).
 """
 import ctypes
 import os

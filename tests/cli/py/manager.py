@@ -1,7 +1,8 @@
 """Start a command under systemd's name, and signal it: manager.py all|main COMMAND...
 
 `all` signals each of its processes, as systemd does with a service; `main` the first alone. The command has to print
-"ready" first; it gets SIGTERM, SIGHUP and SIGTERM once more, each when the one before is known to have arrived, and SIGUSR2 in the end.
+"ready" first; it gets SIGTERM, SIGHUP and SIGTERM once more, each when the one before is known to have arrived, and
+SIGUSR2 in the end.
 """
 import os
 import signal
