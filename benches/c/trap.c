@@ -1,6 +1,6 @@
 /* trap: the cost of a system call that quicwrap traps. Prints, in microseconds, the median over rounds of the mean of
  * a round, for getsockname and getsockopt(SO_ERROR) on a TCP socket (answered by quicwrap when wrapped), and for
- * getsockname on a Unix socket (trapped, and left to the kernel). */
+ * getsockname on a UDP socket (trapped, and left to the kernel). */
 #include "bench.h"
 
 enum { ROUNDS = 50, CALLS = 200 };
@@ -28,7 +28,7 @@ static double median_cost(void (*measured)(int), int fd)
 int main(void)
 {
     int tcp = tcp_socket();
-    int foreign = socket(AF_UNIX, SOCK_STREAM, 0);
+    int foreign = socket(AF_INET, SOCK_DGRAM, 0);
     struct sockaddr_in any = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
     if (foreign < 0 || bind(tcp, (struct sockaddr *)&any, sizeof any) != 0)
         fail("bind");

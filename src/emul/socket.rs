@@ -202,6 +202,12 @@ impl Socket {
         }
     }
 
+    /// A connect(2) that waited returns why the attempt has failed: the socket can serve another one.
+    pub(crate) fn failure_told(&mut self) {
+        self.disconnected();
+        self.error = None;
+    }
+
     /// Goes back to unconnected (tcp_disconnect): after a failure that connect(2) has told, or when
     /// shutdown(2) ends an attempt or a listener.
     pub(crate) fn disconnected(&mut self) {

@@ -94,8 +94,7 @@ impl Events for Supervisor {
         };
         // The caller is told at once, and the socket can serve another attempt.
         if let Some(entry) = table.get(id) {
-            entry.socket.disconnected();
-            entry.socket.error = None;
+            entry.socket.failure_told();
         }
         self.answer_parked(&mut table, parked, Err(error));
         while let Some(parked) = table.unpark(id, Wait::Connect) {
@@ -256,8 +255,7 @@ impl Supervisor {
             return;
         }
         if !nonblocking {
-            entry.socket.disconnected();
-            entry.socket.error = None;
+            entry.socket.failure_told();
         }
         self.show_failed(table, id);
     }

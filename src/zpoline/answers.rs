@@ -18,9 +18,9 @@ use super::{
 };
 
 /// Bytes of an int.
-const INT_BYTES: i32 = size_of::<i32>() as i32;
+pub(super) const INT_BYTES: i32 = size_of::<i32>() as i32;
 /// Bytes of a sockaddr_in, which are also those of a struct timeval.
-const V4_BYTES: i32 = 16;
+pub(super) const V4_BYTES: i32 = 16;
 /// An option of SOL_SOCKET that there is not.
 const NO_OPTION: i32 = i32::MAX;
 /// What connect(2) takes for an address, bytes: a family at least, a struct sockaddr_storage at most.
@@ -29,7 +29,7 @@ const LONGEST_ADDRESS: i32 = size_of::<libc::sockaddr_storage>() as i32;
 /// SO_MEMINFO (asm-generic/socket.h): nine numbers about the socket's memory.
 pub(super) const SO_MEMINFO: i32 = 55;
 /// Bytes of a sockaddr_in6.
-const V6_BYTES: i32 = 28;
+pub(super) const V6_BYTES: i32 = 28;
 
 /// Answers the call, or goes on to where it is. The entry is in %r11.
 pub(super) fn answer(a: &mut CodeAssembler, labels: &Labels) -> Result<(), IcedError> {
@@ -139,7 +139,7 @@ fn name(
 
 /// Goes on if `bytes` at `pointer` lie on the stack, above what is here, in the page that %rsp is in: that has just been
 /// written, so the kernel need not be asked whether it can be. Most programs have there what they pass. Changes %rax.
-fn unless_on_stack(
+pub(super) fn unless_on_stack(
     a: &mut CodeAssembler,
     pointer: AsmRegister64,
     bytes: i32,

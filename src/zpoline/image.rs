@@ -1,5 +1,6 @@
 //! The fast path: what runs in the program in place of a patched system call. No relocation, no data
-//! of its own, no memory but the stack, and a word for each connection that it has accepted (view.rs).
+//! of its own, no memory but the stack, a word for each connection that it has accepted (view.rs), and guesses that may be
+//! wrong (foreign.rs).
 //!
 //! It may change what the kernel changes, %rax, %rcx and %r11, and nothing else, neither flags nor
 //! vector registers; and it may use 128 bytes of the stack, which Go's unchecked stacks leave free. What it
@@ -227,7 +228,7 @@ mod tests {
     use iced_x86::{Decoder, DecoderOptions, InstructionInfoFactory, Mnemonic, OpAccess, Register};
 
     use super::{
-        super::{answers, look::frame},
+        super::{answers, foreign, look::frame},
         *,
     };
 
@@ -298,6 +299,7 @@ mod tests {
         let frame_bytes = 8 + pushes * 8 + (frame::LOCALS as usize - 8);
         assert_eq!(frame_bytes, frame::CALLER as usize);
         assert!(frame_bytes + answers::MEMORY_INFORMATION as usize <= 128);
+        const { assert!(foreign::ROOM <= answers::MEMORY_INFORMATION) };
         const { assert!(make::STACK <= 128) };
     }
 

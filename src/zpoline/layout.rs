@@ -12,7 +12,7 @@
 //! | [`SITES`] | return addresses of the patched sites | read |
 //! | within 2 GiB of patched sites | stubs, which go on to [`CODE`] | read, execute |
 //! | chosen by the kernel | the table of sockets, which the process shares with those that it forks | read |
-//! | chosen by the kernel | who has accepted which connection, the same | read, write |
+//! | chosen by the kernel | who has accepted which connection, and guesses (foreign.rs), the same | read, write |
 #![forbid(unsafe_code)]
 
 /// Bytes of a page.
@@ -66,7 +66,7 @@ pub(super) mod header {
     pub(in crate::zpoline) const PROTOCOLS_V4: u64 = 32;
     /// The same of AF_INET6.
     pub(in crate::zpoline) const PROTOCOLS_V6: u64 = 36;
-    /// Where to note who has accepted a connection: view.rs.
+    /// Where to note who has accepted a connection (view.rs), and guesses (foreign.rs).
     pub(in crate::zpoline) const HOLDERS: u64 = 40;
     /// Whose the table is: view.rs.
     pub(in crate::zpoline) const VIEW: u64 = 48;

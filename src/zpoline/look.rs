@@ -7,7 +7,7 @@ use iced_x86::{
 };
 
 use super::{
-    answers,
+    answers, foreign,
     kernel::{call_kernel, get_socket_option},
     layout::{GATE, HEADER, MULTIPLIER, TAKEN, UNKNOWN, action, header, slot, table},
     mark,
@@ -67,6 +67,7 @@ pub(super) fn look_at_socket(a: &mut CodeAssembler) -> Result<(), IcedError> {
     a.lea(rsp, qword_ptr(rsp - (frame::LOCALS - 8)))?;
     a.cmp(ecx, i32::from(action::GET) << 8 | i32::from(slot::ERROR))?;
     a.je(error)?;
+    foreign::name_at_once(a, &labels, mark_of_socket)?;
     a.set_label(&mut mark_of_socket)?;
     a.mov(dword_ptr(rsp + frame::ENTRY), 8)?;
     a.mov(r10, rsp)?;
@@ -156,6 +157,7 @@ fn leave(
     a.set_label(&mut labels.native)?;
     a.cmp(byte_ptr(rsp + frame::WHAT), i32::from(slot::TAKEN))?;
     a.je(labels.succeeded)?;
+    foreign::note(a)?;
     a.cmp(byte_ptr(rsp + frame::WHAT + 1), i32::from(action::BIND))?;
     a.jne(kernel)?;
     // The port that a UDP socket is to have may be ours.

@@ -11,6 +11,7 @@ mod accept;
 mod answers;
 mod findings;
 mod follow;
+mod foreign;
 mod give;
 mod image;
 mod jobs;

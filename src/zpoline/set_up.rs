@@ -7,13 +7,10 @@ use iced_x86::{
 };
 
 use super::{
+    foreign::NOTES_BYTES,
     kernel::number,
     layout::{DATA_BYTES, HEADER},
-    tickets::MOST,
 };
-
-/// Bytes of the holders.
-const HOLDERS_BYTES: i32 = (MOST * size_of::<u64>()) as i32;
 
 /// Run by the supervisor: maps the data, the table of sockets, whose descriptor is in %r12 and
 /// whose bytes are in %r13, and the holders of accepted ones, whose descriptor is in %r14; closes the descriptors. Ends
@@ -39,7 +36,7 @@ pub(super) fn set_up(a: &mut CodeAssembler) -> Result<(), IcedError> {
     a.js(no_table)?;
     a.mov(rbx, rax)?;
     a.mov(r8, r14)?;
-    a.mov(esi, HOLDERS_BYTES)?;
+    a.mov(esi, NOTES_BYTES as i32)?;
     map_shared(a, libc::PROT_READ | libc::PROT_WRITE)?;
     a.js(no_holders)?;
     // A core dump is to have what matters; if that fails, it has these as well.
@@ -50,7 +47,7 @@ pub(super) fn set_up(a: &mut CodeAssembler) -> Result<(), IcedError> {
     a.mov(eax, number::MADVISE)?;
     a.syscall()?;
     a.mov(rdi, r13)?;
-    a.mov(esi, HOLDERS_BYTES)?;
+    a.mov(esi, NOTES_BYTES as i32)?;
     a.mov(eax, number::MADVISE)?;
     a.syscall()?;
     a.xor(r15d, r15d)?;

@@ -16,8 +16,9 @@ use std::{
 use nix::errno::Errno;
 
 use super::{
+    foreign::NOTES_BYTES,
     layout::{entry, mark_hash, table},
-    tickets::{self, MOST},
+    tickets,
 };
 use crate::{
     emul::{
@@ -105,7 +106,7 @@ pub(super) struct View {
     pub(super) id: u64,
     table: SharedMemory,
     /// Who has accepted which connection, by the number of its ticket: a thread in the lower half, which is not 0 then,
-    /// its descriptor in the upper.
+    /// its descriptor in the upper. Behind that, what the fast path alone notes (foreign.rs).
     holders: SharedMemory,
     places: HashMap<u64, Place>,
     /// Entries, a power of two.
@@ -129,7 +130,7 @@ impl View {
         let mut id = [0; 8];
         aws_lc_rs::rand::fill(&mut id).map_err(|_| Errno::ENOSYS)?;
         let bytes = table::ENTRIES as usize + (most << table::ENTRY_SHIFT);
-        let holders = SharedMemory::for_all(c"quicwrap-accepted", MOST * size_of::<u64>())?;
+        let holders = SharedMemory::for_all(c"quicwrap-notes", NOTES_BYTES)?;
         let view = Self {
             id: u64::from_ne_bytes(id),
             table: SharedMemory::new(c"quicwrap-sockets", bytes)?,
