@@ -18,6 +18,7 @@ use socket2::Socket;
 use super::{
     listeners::Listeners,
     port::{PortAdvice, PortOffset},
+    takeover,
     tcp::{self, Acceptor},
     udp,
 };
@@ -55,6 +56,8 @@ pub(crate) struct Bindings {
     next_port: u16,
     /// Retired servers, whose ports are free a moment later.
     closing: Vec<Arc<Server>>,
+    /// Servers that have left their ports to others, with connections that live on.
+    departed: Vec<Arc<Server>>,
     advice: PortAdvice,
 }
 
@@ -95,6 +98,18 @@ impl Binding {
         let all_reuse_address = self.owners.values().all(|owner| owner.reuse_address);
         request.reuse_port && all_reuse_port
             || request.reuse_address && all_reuse_address && self.listeners.is_empty()
+    }
+
+    /// Whether its server, if there is one, has left the port to others.
+    fn leave_port(&self) -> bool {
+        let Some(server) = &self.server else {
+            return false;
+        };
+        let left = server.leave_port();
+        if let Err(error) = &left {
+            tracing::warn!(%error, "the port of a closed listener stays in use while its connections are open");
+        }
+        left.is_ok()
     }
 
     /// What the socket `id` asked for when it was bound, with the port it got.
@@ -140,7 +155,13 @@ impl Bindings {
         if self.is_source(&request) {
             return Err(Errno::EADDRINUSE);
         }
-        let reserved = self.reserve(&request, carriers);
+        let mut reserved = self.reserve(&request, carriers);
+        if reserved.as_ref().err() == Some(&Errno::EADDRINUSE)
+            && carriers.quic
+            && (request.reuse_address || request.reuse_port)
+        {
+            reserved = self.take_over(&request, carriers);
+        }
         if reserved.as_ref().err() == Some(&Errno::EADDRINUSE)
             && carriers.quic
             && !self.is_bound(request.address.port())
@@ -195,11 +216,47 @@ impl Bindings {
         carriers: Carriers,
     ) -> Result<(Reserved, SocketAddr), Errno> {
         let offset = self.offset;
-        let first = reserve(request, carriers, offset);
+        let first = reserve(request, carriers, offset, udp::reserve);
         if first.as_ref().err() != Some(&Errno::EADDRINUSE) || !self.free(request.address.port()) {
             return first;
         }
-        once_free(|| reserve(request, carriers, offset))
+        once_free(|| reserve(request, carriers, offset, udp::reserve))
+    }
+
+    /// Takes a port that connections alone use, of ours or of another quicwrap's, whose listener has been closed.
+    fn take_over(
+        &mut self,
+        request: &BindRequest,
+        carriers: Carriers,
+    ) -> Result<(Reserved, SocketAddr), Errno> {
+        let offset = self.offset;
+        let udp = offset.to_udp(request.address)?;
+        self.depart(request.address.port());
+        takeover::ask(udp);
+        if !takeover::is_held_by_connected_ones(udp) {
+            return Err(Errno::EADDRINUSE);
+        }
+        reserve(request, carriers, offset, udp::reserve_beside)
+    }
+
+    /// Leaves the port of servers that nobody owns any more, if it is this one.
+    fn depart(&mut self, port: u16) {
+        let leave = |address: &SocketAddr, binding: &mut Binding| {
+            address.port() == port && binding.owners.is_empty() && binding.leave_port()
+        };
+        let left = self.bound.extract_if(leave);
+        self.departed
+            .extend(left.filter_map(|(_, binding)| binding.server));
+    }
+
+    /// Leaves the port of one of them.
+    pub(crate) fn depart_from(&mut self, address: SocketAddr) {
+        let may_leave = |binding: &Binding| binding.owners.is_empty() && binding.leave_port();
+        if self.bound.get(&address).is_some_and(may_leave)
+            && let Some(binding) = self.bound.remove(&address)
+        {
+            self.departed.extend(binding.server);
+        }
     }
 
     /// Whether a connection goes out from this address. Connections do not hold a UDP port of their own.
@@ -337,7 +394,18 @@ impl Bindings {
 
     /// Forgets an address whose server has no connections left, unless it was bound again. Returns the
     /// server, which is to be retired.
-    pub(crate) fn retire(&mut self, address: SocketAddr) -> Option<Arc<Server>> {
+    pub(crate) fn retire(
+        &mut self,
+        address: SocketAddr,
+        server: &Arc<Server>,
+    ) -> Option<Arc<Server>> {
+        if let Some(at) = self
+            .departed
+            .iter()
+            .position(|own| Arc::ptr_eq(own, server))
+        {
+            return Some(self.departed.swap_remove(at));
+        }
         let unused = |binding: &Binding| {
             binding.owners.is_empty()
                 && binding
@@ -362,7 +430,8 @@ impl Bindings {
     pub(crate) fn servers(&self) -> Vec<Arc<Server>> {
         let bound = self.bound.values();
         let serving = bound.filter_map(|binding| binding.server.clone());
-        serving.chain(self.closing.iter().cloned()).collect()
+        let others = self.closing.iter().chain(&self.departed).cloned();
+        serving.chain(others).collect()
     }
 }
 
@@ -377,16 +446,20 @@ fn once_free<T>(take: impl Fn() -> Result<T, Errno>) -> Result<T, Errno> {
     Err(Errno::EADDRINUSE)
 }
 
+/// How a UDP port is reserved.
+type ReserveUdp = fn(&BindRequest) -> io::Result<(UdpSocket, SocketAddr)>;
+
 /// Reserves a port that takes no connection yet.
 fn reserve(
     request: &BindRequest,
     carriers: Carriers,
     offset: PortOffset,
+    reserve_udp: ReserveUdp,
 ) -> Result<(Reserved, SocketAddr), Errno> {
     let mut attempts = EPHEMERAL_ATTEMPTS;
     loop {
         attempts -= 1;
-        match reserve_both(request, carriers, offset) {
+        match reserve_both(request, carriers, offset, reserve_udp) {
             Err(Errno::EADDRINUSE) if request.address.port() == 0 && attempts > 0 => {}
             result => return result,
         }
@@ -397,12 +470,13 @@ fn reserve_both(
     request: &BindRequest,
     carriers: Carriers,
     offset: PortOffset,
+    reserve_udp: ReserveUdp,
 ) -> Result<(Reserved, SocketAddr), Errno> {
     let mut reserved = Reserved::default();
     let mut request = *request;
     if carriers.quic {
         let address = offset.to_udp(request.address)?;
-        let (socket, bound) = udp::reserve(&BindRequest { address, ..request }).map_err(errno)?;
+        let (socket, bound) = reserve_udp(&BindRequest { address, ..request }).map_err(errno)?;
         request.address = offset.to_tcp(bound)?;
         reserved.udp = Some(socket);
     }

@@ -18,6 +18,7 @@ pub(crate) mod route;
 mod settings;
 pub(crate) mod shared;
 mod snapshot;
+mod takeover;
 mod tcp;
 mod udp;
 pub(crate) mod workers;
@@ -295,13 +296,23 @@ impl Network {
         }
     }
 
-    /// Ends a server once the connections that its listeners had accepted are over.
+    /// Ends a server once the connections that its listeners had accepted are over. Others may have its port before.
     fn wind_down(&self, address: SocketAddr, server: Arc<Server>) {
         let bindings = Arc::clone(&self.bindings);
+        let offset = self.shared.settings.port_offset;
         self.shared.workers.first().handle.spawn(async move {
-            server.unused().await;
+            let udp = offset.to_udp(address).unwrap_or(address);
             let lock = || bindings.lock().unwrap_or_else(PoisonError::into_inner);
-            let retired = lock().retire(address);
+            tokio::select! {
+                biased;
+                () = server.unused() => {}
+                wanted = takeover::wanted(udp) => {
+                    lock().depart_from(address);
+                    drop(wanted);
+                    server.unused().await;
+                }
+            }
+            let retired = lock().retire(address, &server);
             if let Some(server) = retired {
                 server.retire().await;
                 lock().forget_retired();

@@ -50,11 +50,11 @@ impl PortOffset {
 pub(crate) struct PortAdvice(bool);
 
 impl PortAdvice {
-    /// bind(2) of a TCP port fails, which TCP by itself would have had.
+    /// bind(2) of a TCP port fails, which TCP by itself may have had.
     pub(crate) fn taken(&mut self, tcp: SocketAddr, offset: PortOffset) {
         if let Some(udp) = self.first(tcp, offset) {
             tracing::warn!(
-                "TCP port {} cannot be bound: UDP port {udp}, which is to carry it, is in use, by the program itself or by another; free it, or choose another --port-offset, such as 10000, at both ends",
+                "TCP port {} cannot be bound: UDP port {udp}, which is to carry it, is in use: by another server under quicwrap, as it would be over TCP, or for UDP; end that server, or free the UDP port, or choose another --port-offset, such as 10000, at both ends",
                 tcp.port(),
             );
         }

@@ -38,7 +38,7 @@ impl Network {
         let mut links = self.shared.pool.links();
         let servers = self.bindings().servers();
         for server in servers {
-            links.extend(server.links().iter().cloned());
+            links.extend(server.links());
         }
         let mut flows = Vec::new();
         for flow in self.shared.flows().values() {

@@ -13,9 +13,18 @@ use crate::emul::transport::BindRequest;
 /// Binds, and connects the socket to itself: whoever else sends there gets ICMP port unreachable, and
 /// so ECONNREFUSED, as from a TCP port that nobody listens on.
 pub(crate) fn reserve(request: &BindRequest) -> io::Result<(UdpSocket, SocketAddr)> {
-    let socket = new(request)?;
-    socket.bind(&request.address.into())?;
-    let socket = UdpSocket::from(socket);
+    reserved(bound(request, false)?, request)
+}
+
+/// The same, of a port on which others hear one peer each.
+///
+/// # Errors
+/// As bind(2).
+pub(crate) fn reserve_beside(request: &BindRequest) -> io::Result<(UdpSocket, SocketAddr)> {
+    reserved(bound(request, true)?, request)
+}
+
+fn reserved(socket: UdpSocket, request: &BindRequest) -> io::Result<(UdpSocket, SocketAddr)> {
     let address = socket.local_addr()?;
     if request.reuse_port {
         // Once a member of a group was connected, the kernel no longer spreads datagrams over it
@@ -48,10 +57,14 @@ fn open(reserved: UdpSocket, request: &BindRequest) -> io::Result<UdpSocket> {
         return Ok(reserved);
     }
     SockRef::from(&reserved).set_reuse_address(true)?;
+    bound(request, true)
+}
+
+/// A bound socket, beside others with SO_REUSEADDR if that is said. It admits none itself from then on.
+fn bound(request: &BindRequest, beside: bool) -> io::Result<UdpSocket> {
     let socket = new(request)?;
-    socket.set_reuse_address(true)?;
+    socket.set_reuse_address(beside)?;
     socket.bind(&request.address.into())?;
-    drop(reserved);
     socket.set_reuse_address(false)?;
     Ok(socket.into())
 }
@@ -74,10 +87,11 @@ pub(crate) fn open_many(
     // Only now: while the first was bound, nobody else's could be.
     SockRef::from(&first).set_reuse_port(true)?;
     let others = (1..count).map(|_| {
-        let socket = new(request)?;
-        socket.set_reuse_port(true)?;
-        socket.bind(&request.address.into())?;
-        Ok(socket.into())
+        let request = BindRequest {
+            reuse_port: true,
+            ..*request
+        };
+        bound(&request, true)
     });
     Ok((first, others.collect::<io::Result<_>>()?))
 }

@@ -11,6 +11,7 @@ pub(crate) mod config;
 pub(crate) mod fuzz;
 mod joined;
 pub(crate) mod link;
+mod per_client;
 pub(crate) mod pool;
 pub(crate) mod preface;
 pub(crate) mod qlog;

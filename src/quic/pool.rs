@@ -9,7 +9,7 @@ use std::{
     io,
     net::{Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket as StdUdpSocket},
     pin::Pin,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     task::{Context, Poll, Waker},
     time::Duration,
 };
@@ -89,8 +89,22 @@ pub(crate) struct Pool {
     trust: Arc<Trust>,
     settings: Settings,
     slots: Mutex<HashMap<Key, Arc<Slot>>>,
+    endpoints: Mutex<Endpoints>,
+}
+
+/// The UDP ports that links begin at.
+#[derive(Default)]
+struct Endpoints {
     /// By source address and thread.
-    endpoints: Mutex<HashMap<(SocketAddr, usize), Endpoint>>,
+    current: HashMap<(SocketAddr, usize), Endpoint>,
+    /// Those at which no link begins any more.
+    former: Vec<Endpoint>,
+}
+
+impl Endpoints {
+    fn all(&self) -> impl Iterator<Item = &Endpoint> {
+        self.current.values().chain(&self.former)
+    }
 }
 
 impl Pool {
@@ -244,8 +258,16 @@ impl Pool {
         let is_this = slots.get(&key).is_some_and(
             |slot| matches!(&*slot.dialled.borrow(), Some(Ok(other)) if Arc::ptr_eq(other, link)),
         );
-        if is_this {
-            slots.remove(&key);
+        if !is_this {
+            return;
+        }
+        slots.remove(&key);
+        if link.is_used() && link.connection.close_reason().is_none() {
+            // Its server may have left the port to another, but for what comes from where this link does.
+            let mut endpoints = self.endpoints();
+            let former = endpoints.current.remove(&self.place(key));
+            endpoints.former.retain(is_open);
+            endpoints.former.extend(former);
         }
     }
 
@@ -373,17 +395,24 @@ impl Pool {
 
     /// The endpoint of a link. To be called on its thread.
     fn endpoint(&self, key: Key) -> io::Result<Endpoint> {
-        let place = (key.source, key.worker() % self.settings.threads);
-        let mut endpoints = self
-            .endpoints
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
-        if let Some(endpoint) = endpoints.get(&place) {
+        let mut endpoints = self.endpoints();
+        if let Some(endpoint) = endpoints.current.get(&self.place(key)) {
             return Ok(endpoint.clone());
         }
         let endpoint = new_endpoint(StdUdpSocket::bind(key.source)?)?;
-        endpoints.insert(place, endpoint.clone());
+        endpoints.current.insert(self.place(key), endpoint.clone());
         Ok(endpoint)
+    }
+
+    /// The place of a link's endpoint.
+    fn place(&self, key: Key) -> (SocketAddr, usize) {
+        (key.source, key.worker() % self.settings.threads)
+    }
+
+    fn endpoints(&self) -> MutexGuard<'_, Endpoints> {
+        self.endpoints
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Whether a key of the peer's is recorded, which is to be held to.
@@ -393,24 +422,20 @@ impl Pool {
 
     /// Whether there is a QUIC connection that has not drained.
     pub(crate) fn has_connections(&self) -> bool {
-        let endpoints = self
-            .endpoints
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
-        let open = |endpoint: &Endpoint| endpoint.open_connections() > 0;
-        endpoints.values().any(open)
+        self.endpoints().all().any(is_open)
     }
 
     /// Closes all links.
     pub(crate) fn close(&self) {
-        let endpoints = self
-            .endpoints
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
-        for endpoint in endpoints.values() {
+        for endpoint in self.endpoints().all() {
             endpoint.close(code::CLOSED, b"the program has ended");
         }
     }
+}
+
+/// Whether it has a QUIC connection that has not drained.
+fn is_open(endpoint: &Endpoint) -> bool {
+    endpoint.open_connections() > 0
 }
 
 fn new_endpoint(socket: StdUdpSocket) -> io::Result<Endpoint> {

@@ -2,10 +2,12 @@
 //! of the sockets that listen there.
 #![forbid(unsafe_code)]
 
+mod leave;
+
 use std::{
     net::{SocketAddr, UdpSocket},
     sync::{
-        Arc, Mutex, MutexGuard, PoisonError, Weak,
+        Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak,
         atomic::{AtomicBool, Ordering},
     },
     time::Duration,
@@ -26,6 +28,7 @@ use super::{
     budget::Validation,
     code, config,
     link::{Link, Share},
+    per_client::PerClient,
     preface::Preface,
     raw::{self, Wire},
     steering::{self, SteeredIds},
@@ -51,7 +54,14 @@ pub(crate) struct Server {
     /// The TCP port that it stands for.
     port: u16,
     listeners: Arc<Listeners>,
-    links: Mutex<Vec<Arc<Link>>>,
+    links: Mutex<Vec<Kept>>,
+}
+
+/// The connection of a client, and the number of the entrance that it came by.
+#[derive(Debug)]
+struct Kept {
+    link: Arc<Link>,
+    entrance: usize,
 }
 
 /// An endpoint on the port.
@@ -60,6 +70,8 @@ struct Entrance {
     endpoint: Endpoint,
     /// The endpoint's own.
     socket: Weak<udp::UdpSocket>,
+    /// Those that have taken its place.
+    per_client: OnceLock<Weak<PerClient>>,
     /// The runtime of its thread.
     runtime: Handle,
 }
@@ -160,7 +172,7 @@ impl Server {
 
     /// Whether accepted connections are open.
     pub(crate) fn has_connections(&self) -> bool {
-        self.links().iter().any(|link| link.is_used())
+        self.kept().iter().any(|kept| kept.link.is_used())
     }
 
     /// Whether there is a QUIC connection that has not drained.
@@ -172,15 +184,15 @@ impl Server {
 
     /// Whether this is a link of its own.
     pub(crate) fn has(&self, link: &Link) -> bool {
-        self.links()
+        self.kept()
             .iter()
-            .any(|own| std::ptr::eq(&raw const **own, link))
+            .any(|own| std::ptr::eq(&raw const *own.link, link))
     }
 
     /// Takes no more streams on the links that there are, and tells the clients, so that their next connect(2) asks
     /// again. To be called before anybody else can listen here: what comes on later links is for those.
     pub(crate) fn go_away(&self, runtime: &Handle) {
-        for link in &*self.links() {
+        for Kept { link, .. } in &*self.kept() {
             if link.retire() {
                 runtime.spawn(say_go_away(Arc::clone(link)));
             }
@@ -190,7 +202,12 @@ impl Server {
     /// Waits until the connections that were accepted have ended.
     pub(crate) async fn unused(&self) {
         loop {
-            let used = self.links().iter().find(|link| link.is_used()).cloned();
+            let is_used = |kept: &&Kept| kept.link.is_used();
+            let used = self
+                .kept()
+                .iter()
+                .find(is_used)
+                .map(|kept| Arc::clone(&kept.link));
             match used {
                 Some(link) => link.unused().await,
                 None => return,
@@ -228,6 +245,10 @@ impl Server {
         for socket in sockets.filter_map(Weak::upgrade) {
             socket.free_port();
         }
+        let taken = self.entrances.iter().filter_map(|own| own.per_client.get());
+        for sockets in taken.filter_map(Weak::upgrade) {
+            sockets.free_port();
+        }
         self.retired.store(true, Ordering::Release);
     }
 
@@ -237,7 +258,14 @@ impl Server {
     }
 
     /// The connections of its clients.
-    pub(crate) fn links(&self) -> MutexGuard<'_, Vec<Arc<Link>>> {
+    pub(crate) fn links(&self) -> Vec<Arc<Link>> {
+        self.kept()
+            .iter()
+            .map(|kept| Arc::clone(&kept.link))
+            .collect()
+    }
+
+    fn kept(&self) -> MutexGuard<'_, Vec<Kept>> {
         self.links.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -261,6 +289,7 @@ impl Server {
 
     async fn serve(self: Arc<Self>, arrived: (Incoming, usize), place: Place, shared: Arc<Shared>) {
         let client = canonical(arrived.0.remote_address());
+        let entrance = arrived.1;
         let connection = match self.handshake(arrived, client, &shared.settings).await {
             Ok(connection) => connection,
             Err(error) => return error.report(&self.trust, client),
@@ -268,7 +297,7 @@ impl Server {
         drop(place);
         let link = Link::new(connection, shared.settings.tuning);
         tracing::info!(%client, "accepted a QUIC connection");
-        if !self.keep(&link) {
+        if !self.keep(&link, entrance) {
             return say_go_away(link).await;
         }
         if self.trust.asks_clients() {
@@ -298,7 +327,7 @@ impl Server {
     }
 
     fn drop_link(&self, link: &Arc<Link>) {
-        self.links().retain(|other| !Arc::ptr_eq(other, link));
+        self.kept().retain(|kept| !Arc::ptr_eq(&kept.link, link));
     }
 
     /// Completes the handshake with a client, by the certificates and CAs as they are now.
@@ -339,10 +368,10 @@ impl Server {
     /// has is known.
     fn validate(&self, incoming: &Incoming, entrance: usize, link_mtu: u32) -> Option<Validation> {
         let address = incoming.remote_address();
-        let is_known = |link: &Arc<Link>| link.connection.remote_address() == address;
+        let is_known = |kept: &Kept| kept.link.connection.remote_address() == address;
         if incoming.remote_address_validated()
             || config::is_loopback(link_mtu)
-            || self.links().iter().any(is_known)
+            || self.kept().iter().any(is_known)
         {
             return None;
         }
@@ -351,11 +380,12 @@ impl Server {
     }
 
     /// Notes a link, unless the last listener has gone meanwhile.
-    fn keep(&self, link: &Arc<Link>) -> bool {
-        let mut links = self.links();
+    fn keep(&self, link: &Arc<Link>, entrance: usize) -> bool {
+        let mut links = self.kept();
         let listening = !self.listeners.is_empty();
         if listening {
-            links.push(Arc::clone(link));
+            let link = Arc::clone(link);
+            links.push(Kept { link, entrance });
         }
         listening
     }
@@ -434,6 +464,7 @@ impl Entrance {
         Ok(Self {
             endpoint,
             socket: weak,
+            per_client: OnceLock::new(),
             runtime: runtime.clone(),
         })
     }

@@ -19,7 +19,7 @@ use std::{
 
 use quinn::{
     AsyncUdpSocket, UdpPoller,
-    udp::{RecvMeta, Transmit, UdpSockRef, UdpSocketState},
+    udp::{RecvMeta, Transmit, UdpSocketState},
 };
 use socket2::{Domain, SockRef, Type};
 use tokio::{
@@ -127,12 +127,13 @@ impl UdpSocket {
         self.waits.notify_one();
     }
 
-    fn reference(&self) -> UdpSockRef<'_> {
-        self.io.get_ref().into()
+    /// The socket itself, for its options.
+    pub(in crate::quic) fn reference(&self) -> SockRef<'_> {
+        SockRef::from(self.io.get_ref())
     }
 
     fn send(&self, transmit: &Transmit<'_>) -> io::Result<()> {
-        let sent = self.state.send(self.reference(), transmit);
+        let sent = self.state.send(self.io.get_ref().into(), transmit);
         if let Err(error) = &sent
             && error.kind() == io::ErrorKind::WouldBlock
             && !self.full.swap(true, Ordering::Relaxed)
@@ -167,7 +168,7 @@ impl UdpSocket {
     }
 
     /// Waits until the socket takes more, as far as is known.
-    async fn writable(&self) {
+    pub(super) async fn writable(&self) {
         loop {
             let mut room = pin!(self.room.notified());
             // Registered before the look, so that nothing in between is missed.
@@ -335,7 +336,10 @@ impl AsyncUdpSocket for UdpSocket {
         loop {
             let mut ready = ready!(self.io.poll_read_ready(cx))?;
             let batch = bufs.len().min(RECEIVE_BATCH);
-            match self.state.recv(self.reference(), &mut bufs[..batch], meta) {
+            match self
+                .state
+                .recv(self.io.get_ref().into(), &mut bufs[..batch], meta)
+            {
                 Ok(count) => {
                     if count < batch {
                         // Nothing is left: asking once more, only to hear so, would cost another system call. What
@@ -355,7 +359,7 @@ impl AsyncUdpSocket for UdpSocket {
     }
 
     fn local_addr(&self) -> io::Result<SocketAddr> {
-        let address = SockRef::from(self.io.get_ref()).local_addr()?;
+        let address = self.reference().local_addr()?;
         address
             .as_socket()
             .ok_or_else(|| io::ErrorKind::Unsupported.into())

@@ -31,6 +31,7 @@ mod peers;
 mod policy;
 mod raw;
 mod reload;
+mod restart;
 mod signals;
 mod signed;
 mod sockets;
