@@ -2,6 +2,8 @@
 //! TCP socket where connections stay on TCP, or both.
 #![forbid(unsafe_code)]
 
+mod beside;
+
 use std::{
     collections::{HashMap, HashSet},
     io,
@@ -18,7 +20,7 @@ use socket2::Socket;
 use super::{
     listeners::Listeners,
     port::{PortAdvice, PortOffset},
-    takeover,
+    takeover::Offers,
     tcp::{self, Acceptor},
     udp,
 };
@@ -56,9 +58,10 @@ pub(crate) struct Bindings {
     next_port: u16,
     /// Retired servers, whose ports are free a moment later.
     closing: Vec<Arc<Server>>,
-    /// Servers that have left their ports to others, with connections that live on.
-    departed: Vec<Arc<Server>>,
+    /// Servers that have left their ports to others, with connections that live on; and where that was.
+    departed: Vec<(SocketAddr, Arc<Server>)>,
     advice: PortAdvice,
+    offers: Option<Arc<Offers>>,
 }
 
 /// One bound address.
@@ -83,6 +86,8 @@ pub(crate) struct Reserved {
     pub(crate) udp: Option<UdpSocket>,
     /// Where TCP is.
     pub(crate) tcp: Option<Socket>,
+    /// There are others on the UDP port, that hear one peer each.
+    pub(crate) beside: bool,
 }
 
 impl Binding {
@@ -107,7 +112,7 @@ impl Binding {
         };
         let left = server.leave_port();
         if let Err(error) = &left {
-            tracing::warn!(%error, "the port of a closed listener stays in use while its connections are open");
+            tracing::info!(%error, "the port of a closed listener stays in use while its connections are open");
         }
         left.is_ok()
     }
@@ -129,6 +134,7 @@ impl Bindings {
     pub(crate) fn new(offset: PortOffset) -> Self {
         Self {
             offset,
+            offers: Offers::new().map(Arc::new),
             ..Self::default()
         }
     }
@@ -158,6 +164,7 @@ impl Bindings {
         let mut reserved = self.reserve(&request, carriers);
         if reserved.as_ref().err() == Some(&Errno::EADDRINUSE)
             && carriers.quic
+            && request.address.port() != 0
             && (request.reuse_address || request.reuse_port)
         {
             reserved = self.take_over(&request, carriers);
@@ -221,42 +228,6 @@ impl Bindings {
             return first;
         }
         once_free(|| reserve(request, carriers, offset, udp::reserve))
-    }
-
-    /// Takes a port that connections alone use, of ours or of another quicwrap's, whose listener has been closed.
-    fn take_over(
-        &mut self,
-        request: &BindRequest,
-        carriers: Carriers,
-    ) -> Result<(Reserved, SocketAddr), Errno> {
-        let offset = self.offset;
-        let udp = offset.to_udp(request.address)?;
-        self.depart(request.address.port());
-        takeover::ask(udp);
-        if !takeover::is_held_by_connected_ones(udp) {
-            return Err(Errno::EADDRINUSE);
-        }
-        reserve(request, carriers, offset, udp::reserve_beside)
-    }
-
-    /// Leaves the port of servers that nobody owns any more, if it is this one.
-    fn depart(&mut self, port: u16) {
-        let leave = |address: &SocketAddr, binding: &mut Binding| {
-            address.port() == port && binding.owners.is_empty() && binding.leave_port()
-        };
-        let left = self.bound.extract_if(leave);
-        self.departed
-            .extend(left.filter_map(|(_, binding)| binding.server));
-    }
-
-    /// Leaves the port of one of them.
-    pub(crate) fn depart_from(&mut self, address: SocketAddr) {
-        let may_leave = |binding: &Binding| binding.owners.is_empty() && binding.leave_port();
-        if self.bound.get(&address).is_some_and(may_leave)
-            && let Some(binding) = self.bound.remove(&address)
-        {
-            self.departed.extend(binding.server);
-        }
     }
 
     /// Whether a connection goes out from this address. Connections do not hold a UDP port of their own.
@@ -392,26 +363,29 @@ impl Bindings {
         }
     }
 
-    /// Forgets an address whose server has no connections left, unless it was bound again. Returns the
-    /// server, which is to be retired.
+    /// Where ports are offered to others. None where they cannot be.
+    pub(crate) fn offers(&self) -> Option<Arc<Offers>> {
+        self.offers.clone()
+    }
+
+    /// Forgets a server that has no connections left, unless its address was bound again. Returns it: it is to be retired.
     pub(crate) fn retire(
         &mut self,
         address: SocketAddr,
         server: &Arc<Server>,
     ) -> Option<Arc<Server>> {
-        if let Some(at) = self
-            .departed
-            .iter()
-            .position(|own| Arc::ptr_eq(own, server))
-        {
-            return Some(self.departed.swap_remove(at));
+        server.wind_down(false);
+        let is_this = |own: &Arc<Server>| Arc::ptr_eq(own, server);
+        if let Some(at) = self.departed.iter().position(|(_, own)| is_this(own)) {
+            self.closing.push(self.departed.swap_remove(at).1);
+            return Some(Arc::clone(server));
         }
         let unused = |binding: &Binding| {
             binding.owners.is_empty()
                 && binding
                     .server
                     .as_ref()
-                    .is_none_or(|server| !server.has_connections())
+                    .is_some_and(|own| is_this(own) && !own.has_connections())
         };
         if !self.bound.get(&address).is_some_and(unused) {
             return None;
@@ -430,7 +404,8 @@ impl Bindings {
     pub(crate) fn servers(&self) -> Vec<Arc<Server>> {
         let bound = self.bound.values();
         let serving = bound.filter_map(|binding| binding.server.clone());
-        let others = self.closing.iter().chain(&self.departed).cloned();
+        let departed = self.departed.iter().map(|(_, server)| server);
+        let others = self.closing.iter().chain(departed).cloned();
         serving.chain(others).collect()
     }
 }

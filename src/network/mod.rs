@@ -6,6 +6,7 @@
 
 mod activity;
 mod bindings;
+mod closed;
 mod connect;
 pub(crate) mod ending;
 mod fallback;
@@ -216,7 +217,12 @@ impl Network {
             address: self.shared.settings.port_offset.to_udp(request.address)?,
             ..*request
         };
-        let count = self.shared.workers.count();
+        let count = if binding.reserved.beside {
+            // A group of sockets would get what is for the others: udp.rs.
+            1
+        } else {
+            self.shared.workers.count()
+        };
         let open = udp::open_many(socket, &request, count).map_err(ServerError::from);
         let started = open
             .and_then(|sockets| Server::start(sockets, port, listeners, &self.trust, &self.shared));
@@ -298,26 +304,14 @@ impl Network {
 
     /// Ends a server once the connections that its listeners had accepted are over. Others may have its port before.
     fn wind_down(&self, address: SocketAddr, server: Arc<Server>) {
+        if server.wind_down(true) {
+            // It was bound again meanwhile, and has connections of before that.
+            return;
+        }
         let bindings = Arc::clone(&self.bindings);
-        let offset = self.shared.settings.port_offset;
-        self.shared.workers.first().handle.spawn(async move {
-            let udp = offset.to_udp(address).unwrap_or(address);
-            let lock = || bindings.lock().unwrap_or_else(PoisonError::into_inner);
-            tokio::select! {
-                biased;
-                () = server.unused() => {}
-                wanted = takeover::wanted(udp) => {
-                    lock().depart_from(address);
-                    drop(wanted);
-                    server.unused().await;
-                }
-            }
-            let retired = lock().retire(address, &server);
-            if let Some(server) = retired {
-                server.retire().await;
-                lock().forget_retired();
-            }
-        });
+        let udp = self.shared.settings.port_offset.to_udp(address);
+        let winds_down = closed::wind_down(bindings, (address, udp), server);
+        self.shared.workers.first().handle.spawn(winds_down);
     }
 }
 

@@ -6,25 +6,36 @@ use std::{
     net::{Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket},
 };
 
+use nix::errno::Errno;
 use socket2::{Domain, SockRef, Socket, Type};
 
+use super::takeover;
 use crate::emul::transport::BindRequest;
+
+/// Binds beside sockets that hear one peer each. It does not refuse: who comes before somebody listens waits for that.
+///
+/// It has no part in a group with SO_REUSEPORT: before Linux 6.13 the kernel gives such a one what is for those sockets.
+///
+/// # Errors
+/// As bind(2); EADDRINUSE, too, where another hears everybody.
+pub(crate) fn reserve_beside(request: &BindRequest) -> io::Result<(UdpSocket, SocketAddr)> {
+    let request = BindRequest {
+        reuse_port: false,
+        ..*request
+    };
+    let socket = bound(&request, true)?;
+    // Only now: nobody has come since.
+    if !takeover::is_alone(&socket)? {
+        return Err(Errno::EADDRINUSE.into());
+    }
+    let address = socket.local_addr()?;
+    Ok((socket, address))
+}
 
 /// Binds, and connects the socket to itself: whoever else sends there gets ICMP port unreachable, and
 /// so ECONNREFUSED, as from a TCP port that nobody listens on.
 pub(crate) fn reserve(request: &BindRequest) -> io::Result<(UdpSocket, SocketAddr)> {
-    reserved(bound(request, false)?, request)
-}
-
-/// The same, of a port on which others hear one peer each.
-///
-/// # Errors
-/// As bind(2).
-pub(crate) fn reserve_beside(request: &BindRequest) -> io::Result<(UdpSocket, SocketAddr)> {
-    reserved(bound(request, true)?, request)
-}
-
-fn reserved(socket: UdpSocket, request: &BindRequest) -> io::Result<(UdpSocket, SocketAddr)> {
+    let socket = bound(request, false)?;
     let address = socket.local_addr()?;
     if request.reuse_port {
         // Once a member of a group was connected, the kernel no longer spreads datagrams over it
@@ -91,7 +102,7 @@ pub(crate) fn open_many(
             reuse_port: true,
             ..*request
         };
-        bound(&request, true)
+        bound(&request, false)
     });
     Ok((first, others.collect::<io::Result<_>>()?))
 }

@@ -32,8 +32,8 @@ pub(super) type Client = (SocketAddr, Option<IpAddr>);
 pub(super) struct PerClient {
     local: SocketAddr,
     sockets: Vec<Arc<UdpSocket>>,
-    /// By the client's address: which of them.
-    by_client: HashMap<SocketAddr, usize>,
+    /// Which of them is whose.
+    by_client: HashMap<Client, usize>,
     /// Each socket's own waker.
     wakers: Vec<Waker>,
     readiness: Arc<Readiness>,
@@ -96,12 +96,28 @@ impl PerClient {
         };
         Ok(Arc::new(Self {
             local,
-            by_client: clients.iter().map(|(client, _)| *client).zip(0..).collect(),
+            by_client: clients.iter().copied().zip(0..).collect(),
             wakers: all.map(waker).collect(),
             sockets,
             readiness,
             full: Mutex::default(),
         }))
+    }
+
+    /// Whether others can be bound to the port, if they say the same: see SO_REUSEADDR in socket(7).
+    ///
+    /// # Errors
+    /// None, in truth.
+    pub(super) fn admit_others(&self, others: bool) -> io::Result<()> {
+        let mut each = self.sockets.iter();
+        each.try_for_each(|socket| socket.reference().set_reuse_address(others))
+    }
+
+    /// Gives the socket of a client up.
+    pub(super) fn part_from(&self, client: Client) {
+        if let Some(&number) = self.by_client.get(&client) {
+            self.sockets[number].free_port();
+        }
     }
 
     /// Gives the port up altogether: see [`UdpSocket::free_port`].
@@ -152,7 +168,8 @@ impl AsyncUdpSocket for PerClient {
     }
 
     fn try_send(&self, transmit: &Transmit<'_>) -> io::Result<()> {
-        let Some(&number) = self.by_client.get(&transmit.destination) else {
+        let client = (transmit.destination, transmit.src_ip);
+        let Some(&number) = self.by_client.get(&client) else {
             // An address that a client has had: lost on the way.
             return Ok(());
         };
@@ -250,6 +267,8 @@ mod tests {
 
     use super::*;
 
+    const PATIENCE: std::time::Duration = std::time::Duration::from_secs(10);
+
     /// The content and the sender of the next datagram.
     async fn receive(sockets: &PerClient) -> (Vec<u8>, SocketAddr) {
         let mut buffer = vec![0; 65_536];
@@ -269,18 +288,23 @@ mod tests {
             ecn: None,
             contents,
             segment_size: None,
-            src_ip: None,
+            src_ip: Some("127.0.0.1".parse().unwrap()),
         }
     }
 
     #[tokio::test]
     async fn each_client_is_heard_and_answered_and_strangers_go_to_who_has_the_port() {
         let any = "127.0.0.1:0";
-        let [one, two, stranger] = [(); 3].map(|()| StdUdpSocket::bind(any).unwrap());
+        let [one, two, stranger] = [(); 3].map(|()| {
+            let socket = StdUdpSocket::bind(any).unwrap();
+            socket.set_read_timeout(Some(PATIENCE)).unwrap();
+            socket
+        });
         let shared = UdpSocket::new(StdUdpSocket::bind(any).unwrap()).unwrap();
         let port = shared.local_addr().unwrap();
         shared.reference().set_reuse_address(true).unwrap();
-        let clients = [&one, &two].map(|client| (client.local_addr().unwrap(), None));
+        let own = Some(port.ip());
+        let clients = [&one, &two].map(|client| (client.local_addr().unwrap(), own));
         let sockets = PerClient::beside(&shared, &clients).unwrap();
         shared.free_port();
         assert!(StdUdpSocket::bind(port).is_err());
@@ -288,6 +312,7 @@ mod tests {
         next.set_reuse_address(true).unwrap();
         next.bind(&port.into()).unwrap();
         let next = StdUdpSocket::from(next);
+        next.set_read_timeout(Some(PATIENCE)).unwrap();
         stranger.send_to(b"stranger", port).unwrap();
         for turn in 0..3 {
             for (client, (address, _)) in [&one, &two].into_iter().zip(clients) {
@@ -306,7 +331,13 @@ mod tests {
         let (bytes, from) = next.recv_from(&mut room).unwrap();
         assert_eq!((&room[..bytes], from), (&b"stranger"[..], strange));
         drop(next);
-        sockets.free_port();
+        sockets.admit_others(false).unwrap();
+        let refused = Socket::new(Domain::IPV4, Type::DGRAM, None).unwrap();
+        refused.set_reuse_address(true).unwrap();
+        assert!(refused.bind(&port.into()).is_err());
+        sockets.part_from(clients[0]);
+        assert!(StdUdpSocket::bind(port).is_err());
+        sockets.part_from(clients[1]);
         assert!(StdUdpSocket::bind(port).is_ok());
     }
 
@@ -318,13 +349,18 @@ mod tests {
         let clients = [(peer.local_addr().unwrap(), None)];
         let sockets = PerClient::beside(&shared, &clients).unwrap();
         let mut poller = Arc::clone(&sockets).create_io_poller();
-        poll_fn(|cx| poller.as_mut().poll_writable(cx))
-            .await
-            .unwrap();
-        *sockets.full() = Some(Arc::clone(&sockets.sockets[0]));
-        poll_fn(|cx| poller.as_mut().poll_writable(cx))
-            .await
-            .unwrap();
-        assert!(sockets.full().is_none());
+        let poll = |cx: &mut Context<'_>| poller.as_mut().poll_writable(cx);
+        poll_fn(poll).await.unwrap();
+        let socket = &sockets.sockets[0];
+        socket.say_full();
+        *sockets.full() = Some(Arc::clone(socket));
+        let waiting = tokio::spawn({
+            let mut poller = Arc::clone(&sockets).create_io_poller();
+            async move { poll_fn(|cx| poller.as_mut().poll_writable(cx)).await }
+        });
+        tokio::task::yield_now().await;
+        assert!(!waiting.is_finished());
+        socket.has_room();
+        waiting.await.unwrap().unwrap();
     }
 }

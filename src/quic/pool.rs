@@ -9,7 +9,7 @@ use std::{
     io,
     net::{Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket as StdUdpSocket},
     pin::Pin,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError, Weak},
     task::{Context, Poll, Waker},
     time::Duration,
 };
@@ -96,14 +96,31 @@ pub(crate) struct Pool {
 #[derive(Default)]
 struct Endpoints {
     /// By source address and thread.
-    current: HashMap<(SocketAddr, usize), Endpoint>,
+    current: HashMap<(SocketAddr, usize), Current>,
     /// Those at which no link begins any more.
     former: Vec<Endpoint>,
 }
 
+/// One of them.
+struct Current {
+    endpoint: Endpoint,
+    /// Links that are not in the pool any more, and their peers.
+    forgotten: Vec<(SocketAddr, Weak<Link>)>,
+}
+
+impl Current {
+    /// Whether a link can be dialled from here: a server that has left its port to another hears us still for as long as
+    /// a connection to it is open.
+    fn leads_to(&self, peer: SocketAddr) -> bool {
+        let is_open = |(to, link): &(SocketAddr, Weak<Link>)| *to == peer && is_used(link);
+        !self.forgotten.iter().any(is_open)
+    }
+}
+
 impl Endpoints {
     fn all(&self) -> impl Iterator<Item = &Endpoint> {
-        self.current.values().chain(&self.former)
+        let current = self.current.values().map(|current| &current.endpoint);
+        current.chain(&self.former)
     }
 }
 
@@ -262,13 +279,16 @@ impl Pool {
             return;
         }
         slots.remove(&key);
-        if link.is_used() && link.connection.close_reason().is_none() {
-            // Its server may have left the port to another, but for what comes from where this link does.
-            let mut endpoints = self.endpoints();
-            let former = endpoints.current.remove(&self.place(key));
-            endpoints.former.retain(is_open);
-            endpoints.former.extend(former);
+        if let Some(current) = self.endpoints().current.get_mut(&self.place(key)) {
+            current.forgotten.retain(|(_, link)| is_used(link));
+            current.forgotten.push((key.peer, Arc::downgrade(link)));
         }
+    }
+
+    /// Lets go of an endpoint once its connections have drained.
+    async fn give_up(self: Arc<Self>, former: Endpoint) {
+        former.wait_idle().await;
+        self.endpoints().former.retain(is_open);
     }
 
     async fn dial(self: Arc<Self>, key: Key, slot: Arc<Slot>) {
@@ -294,7 +314,7 @@ impl Pool {
         }
     }
 
-    async fn dial_shared(&self, key: Key) -> Result<Arc<Link>, Refusal> {
+    async fn dial_shared(self: &Arc<Self>, key: Key) -> Result<Arc<Link>, Refusal> {
         let endpoint = self.endpoint(key).map_err(no_socket)?;
         self.handshake(key, endpoint).await
     }
@@ -394,13 +414,22 @@ impl Pool {
     }
 
     /// The endpoint of a link. To be called on its thread.
-    fn endpoint(&self, key: Key) -> io::Result<Endpoint> {
+    fn endpoint(self: &Arc<Self>, key: Key) -> io::Result<Endpoint> {
         let mut endpoints = self.endpoints();
-        if let Some(endpoint) = endpoints.current.get(&self.place(key)) {
-            return Ok(endpoint.clone());
+        let place = self.place(key);
+        match endpoints.current.get(&place) {
+            Some(current) if current.leads_to(key.peer) => return Ok(current.endpoint.clone()),
+            _ => {}
         }
         let endpoint = new_endpoint(StdUdpSocket::bind(key.source)?)?;
-        endpoints.current.insert(self.place(key), endpoint.clone());
+        let current = Current {
+            endpoint: endpoint.clone(),
+            forgotten: Vec::new(),
+        };
+        if let Some(Current { endpoint, .. }) = endpoints.current.insert(place, current) {
+            endpoints.former.push(endpoint.clone());
+            tokio::spawn(Arc::clone(self).give_up(endpoint));
+        }
         Ok(endpoint)
     }
 
@@ -436,6 +465,10 @@ impl Pool {
 /// Whether it has a QUIC connection that has not drained.
 fn is_open(endpoint: &Endpoint) -> bool {
     endpoint.open_connections() > 0
+}
+
+fn is_used(link: &Weak<Link>) -> bool {
+    link.upgrade().is_some_and(|link| link.is_used())
 }
 
 fn new_endpoint(socket: StdUdpSocket) -> io::Result<Endpoint> {

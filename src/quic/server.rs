@@ -48,6 +48,8 @@ pub(crate) struct Server {
     /// One for each thread, in their order.
     entrances: Vec<Entrance>,
     retired: AtomicBool,
+    /// The end of its connections is waited for.
+    winding_down: AtomicBool,
     trust: Arc<Trust>,
     admission: Admission,
     config: ServerConfig,
@@ -156,6 +158,7 @@ impl Server {
         let server = Arc::new(Self {
             entrances,
             retired: AtomicBool::new(false),
+            winding_down: AtomicBool::new(false),
             trust: Arc::clone(trust),
             admission: Admission::default(),
             config,
@@ -215,6 +218,11 @@ impl Server {
         }
     }
 
+    /// Notes whether the end of its connections is waited for. Returns whether it was until now.
+    pub(crate) fn wind_down(&self, waits: bool) -> bool {
+        self.winding_down.swap(waits, Ordering::AcqRel)
+    }
+
     /// Closes all QUIC connections and takes no more.
     pub(crate) fn close(&self) {
         for Entrance { endpoint, .. } in &self.entrances {
@@ -224,17 +232,10 @@ impl Server {
 
     /// Closes as [`Self::close`] does, and gives the UDP port up when the peers have been told.
     pub(crate) async fn retire(&self) {
-        /// Turns of the runtime in which each connection's task sends its farewell.
-        const FAREWELL_TURNS: usize = 4;
         self.close();
         for entrance in &self.entrances {
-            let turns = entrance.runtime.spawn(async {
-                for _ in 0..FAREWELL_TURNS {
-                    tokio::task::yield_now().await;
-                }
-            });
             // An error means that the runtime has ended.
-            let _ = turns.await;
+            let _ = entrance.runtime.spawn(farewells()).await;
         }
         self.free_port();
     }
@@ -309,7 +310,7 @@ impl Server {
             if let Some(addresses) = addresses {
                 raw::serve(Arc::clone(&link), addresses, &self.listeners, &shared).await;
             }
-            return self.drop_link(&link);
+            return self.forget(&link, entrance).await;
         }
         let prefaces = Arc::new(Semaphore::new(config::PREFACES));
         while let Ok(place) = Arc::clone(&prefaces).acquire_owned().await
@@ -323,11 +324,13 @@ impl Server {
                 None => refuse(send, recv),
             }
         }
-        self.drop_link(&link);
+        self.forget(&link, entrance).await;
     }
 
-    fn drop_link(&self, link: &Arc<Link>) {
+    /// Forgets a connection that has ended.
+    async fn forget(&self, link: &Arc<Link>, entrance: usize) {
         self.kept().retain(|kept| !Arc::ptr_eq(&kept.link, link));
+        self.part_from(link, entrance).await;
     }
 
     /// Completes the handshake with a client, by the certificates and CAs as they are now.
@@ -467,6 +470,14 @@ impl Entrance {
             per_client: OnceLock::new(),
             runtime: runtime.clone(),
         })
+    }
+}
+
+/// Turns of the runtime in which each connection's task sends its farewell.
+async fn farewells() {
+    const TURNS: usize = 4;
+    for _ in 0..TURNS {
+        tokio::task::yield_now().await;
     }
 }
 

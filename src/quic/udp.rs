@@ -107,6 +107,16 @@ impl UdpSocket {
     /// Gives the port up at once, although the endpoint holds its socket until its connections have
     /// drained (RFC 9000 section 10.2): a socket without a port takes its place.
     pub(crate) fn free_port(&self) {
+        if let Err(error) = self.try_free_port() {
+            tracing::warn!(%error, "the port of a closed listener stays in use for a moment");
+        }
+    }
+
+    /// The same.
+    ///
+    /// # Errors
+    /// EMFILE, ENFILE: it keeps the port.
+    pub(super) fn try_free_port(&self) -> io::Result<()> {
         let mut joined = self.joined();
         let _: io::Result<()> = self.send_joined(&mut joined);
         // Nothing leaves by the other socket, which is not watched either.
@@ -121,10 +131,8 @@ impl UdpSocket {
                 None => Ok(()),
             }
         });
-        if let Err(error) = freed {
-            tracing::warn!(%error, "the port of a closed listener stays in use for a moment");
-        }
         self.waits.notify_one();
+        freed
     }
 
     /// The socket itself, for its options.
@@ -161,10 +169,15 @@ impl UdpSocket {
     }
 
     /// Whoever waits for room tries again.
-    fn has_room(&self) {
+    pub(super) fn has_room(&self) {
         self.copy().take();
         self.full.store(false, Ordering::Relaxed);
         self.room.notify_waiters();
+    }
+
+    #[cfg(test)]
+    pub(super) fn say_full(&self) {
+        self.full.store(true, Ordering::Relaxed);
     }
 
     /// Waits until the socket takes more, as far as is known.
@@ -439,7 +452,7 @@ mod tests {
     #[tokio::test]
     async fn all_who_wait_for_room_are_woken_when_there_is_some() {
         let socket = UdpSocket::new(StdUdpSocket::bind("127.0.0.1:0").unwrap()).unwrap();
-        socket.full.store(true, Ordering::Relaxed);
+        socket.say_full();
         let wait = || {
             let mut poller = Arc::clone(&socket).create_io_poller();
             tokio::spawn(async move { poll_fn(|cx| poller.as_mut().poll_writable(cx)).await })

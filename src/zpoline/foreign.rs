@@ -9,7 +9,7 @@ use iced_x86::{
 };
 
 use super::{
-    answers::{INT_BYTES, V6_BYTES, unless_on_stack},
+    answers::{INT_BYTES, V4_BYTES, V6_BYTES, unless_on_stack},
     layout::{HEADER, PAGE, action, header},
     look::{Labels, frame},
     tickets::MOST,
@@ -33,7 +33,7 @@ pub(super) fn name_at_once(
     labels: &Labels,
     otherwise: CodeLabel,
 ) -> Result<(), IcedError> {
-    let (mut wrong, mut store_v6) = (a.create_label(), a.create_label());
+    let (mut wrong, mut long) = (a.create_label(), a.create_label());
     unless_name(a, otherwise)?;
     find_guess(a)?;
     a.cmp(dword_ptr(rcx), edi)?;
@@ -55,8 +55,10 @@ pub(super) fn name_at_once(
     a.cmp(dword_ptr(r8), edx)?;
     a.jl(wrong)?;
     a.movzx(eax, word_ptr(rsp))?;
-    a.cmp(eax, libc::AF_INET6)?;
-    a.je(store_v6)?;
+    a.cmp(edx, V6_BYTES)?;
+    a.je(long)?;
+    a.cmp(edx, V4_BYTES)?;
+    a.jne(wrong)?;
     a.cmp(eax, libc::AF_INET)?;
     a.jne(wrong)?;
     store(a, &[(0, rcx), (8, rsi)])?;
@@ -64,7 +66,9 @@ pub(super) fn name_at_once(
     a.lea(rsp, qword_ptr(rsp + ROOM))?;
     a.jmp(labels.succeeded)?;
 
-    a.set_label(&mut store_v6)?;
+    a.set_label(&mut long)?;
+    a.cmp(eax, libc::AF_INET6)?;
+    a.jne(wrong)?;
     store(a, &[(0, rcx), (8, rsi), (16, rax)])?;
     a.mov(ecx, dword_ptr(rsp + 24))?;
     a.mov(dword_ptr(r10 + 24), ecx)?;

@@ -1,13 +1,11 @@
 //! Servers that are started again while sessions of their predecessors live on, as sshd is.
 
-use nix::sys::signal::Signal;
-
 use crate::common::{Running, Sandbox, Wrapped, net::free_port};
 use crate::script;
 
 /// A server with this name, listening.
-fn serve(command: Wrapped, address: &str, port: u16, name: &str) -> Running {
-    let command = command.args(["serve", address, &port.to_string(), name]);
+fn serve(command: Wrapped, addresses: &str, port: u16, name: &str) -> Running {
+    let command = command.args(["serve", addresses, &port.to_string(), name]);
     let mut server = command.spawn();
     server.wait_stdout(&format!("listening {name}"));
     server
@@ -54,23 +52,20 @@ fn restarted(address: &str, called: &str, prepare: impl Fn(Wrapped) -> Wrapped) 
     let [mut client, mut other] = [(); 2].map(|()| Client::new(&sandbox, called, port));
     client.sees("new", "first");
     other.sees("new", "first");
-    first.signal(Signal::SIGTERM);
+    first.stop();
     let second = server("second");
     client.sees("new", "first second");
     client.sees("much", "first second");
     client.running.wait_stdout("much True True\n");
     let mut latest = Client::new(&sandbox, called, port);
     latest.sees("new", "second");
-    second.signal(Signal::SIGTERM);
+    second.stop();
     let third = server("third");
     client.sees("new", "first second third");
     other.sees("new", "first third");
     latest.sees("again", "second");
     for client in [client, other, latest] {
         client.running.finish().success();
-    }
-    for server in [first, second] {
-        server.finish();
     }
     third.stop();
 }
@@ -86,6 +81,29 @@ fn sessions_outlive_their_server_at_any_address() {
     restarted("::", "127.0.0.1", |server| server);
     restarted("::", "::1", |server| server);
     restarted("0.0.0.0", "127.0.0.2", |server| server);
+}
+
+/// A socket for each family, as sshd and nginx have; and a client that calls two addresses of the server.
+#[test]
+fn sessions_outlive_their_server_at_several_addresses() {
+    for (addresses, called) in [
+        ("0.0.0.0,::", "127.0.0.1,::1"),
+        ("0.0.0.0", "127.0.0.1,127.0.0.2"),
+    ] {
+        let sandbox = Sandbox::new();
+        let port = free_port();
+        let server = |name| serve(script(&sandbox, "sessions.py"), addresses, port, name);
+        let first = server("first");
+        let mut client = Client::new(&sandbox, called, port);
+        client.sees("new", &["first"; 2].join(" "));
+        first.stop();
+        let second = server("second");
+        client.sees("new", &[["first"; 2], ["second"; 2]].concat().join(" "));
+        client.sees("much", &[["first"; 2], ["second"; 2]].concat().join(" "));
+        client.running.wait_stdout("much True True True True\n");
+        client.running.finish().success();
+        second.stop();
+    }
 }
 
 #[test]

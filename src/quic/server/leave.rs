@@ -4,20 +4,21 @@
 use std::{
     collections::{HashMap, hash_map::Entry},
     io,
-    sync::Arc,
+    sync::{Arc, Weak},
 };
 
 use nix::errno::Errno;
 
-use super::Server;
+use super::{Kept, Server, farewells};
 use crate::quic::{
+    link::Link,
     per_client::{Client, PerClient},
     udp::UdpSocket,
 };
 
 impl Server {
-    /// Leaves the port to whoever binds it next, whom new clients find there. Those whose connections are in use have
-    /// [a socket each](PerClient) from then on.
+    /// Leaves the port, on which others can be bound from then on, until [`Self::admit_others`] says that they cannot: new
+    /// clients find those. Clients whose connections are in use have [a socket each](PerClient).
     ///
     /// # Errors
     /// EADDRINUSE: several threads serve one client's address; EMFILE; as bind(2) and connect(2).
@@ -25,19 +26,45 @@ impl Server {
         let clients = self.clients()?;
         let sockets = self.entrances.iter().map(|own| own.socket.upgrade());
         let sockets: Vec<_> = sockets.collect::<Option<_>>().ok_or(Errno::EBADF)?;
-        let connected =
-            admit_others(&sockets, true).and_then(|()| self.connect(&sockets, &clients));
+        let connected = admit(&sockets, true).and_then(|()| self.connect(&sockets, &clients));
         if connected.is_err() {
             // Back to what it was.
-            admit_others(&sockets, false)?;
+            admit(&sockets, false)?;
         }
         for ((entrance, shared), sockets) in self.entrances.iter().zip(sockets).zip(connected?) {
             // It is set once: who has left has no port to leave.
             let _ = entrance.per_client.set(Arc::downgrade(&sockets));
             entrance.endpoint.rebind_abstract(sockets)?;
-            shared.free_port();
+            if let Err(error) = shared.try_free_port() {
+                shared.reference().set_reuse_address(false)?;
+                return Err(error);
+            }
         }
         Ok(())
+    }
+
+    /// Whether others can be bound to the port that was left, with SO_REUSEADDR. Returns whether that is so.
+    pub(crate) fn admit_others(&self, others: bool) -> bool {
+        let own = self.entrances.iter().filter_map(|own| own.per_client.get());
+        let mut own = own.filter_map(Weak::upgrade);
+        let set = own.try_for_each(|sockets| sockets.admit_others(others));
+        set.inspect_err(|error| tracing::warn!(%error, "a port that was left"))
+            .is_ok()
+    }
+
+    /// Gives the socket of a client up whose connection has ended, unless it has another: what comes from that address
+    /// later is for who has the port.
+    pub(super) async fn part_from(&self, link: &Link, entrance: usize) {
+        let sockets = self.entrances[entrance].per_client.get();
+        let Some(sockets) = sockets.and_then(Weak::upgrade) else {
+            return;
+        };
+        farewells().await;
+        let gone = client(link);
+        let is_there = |kept: &Kept| kept.entrance == entrance && client(&kept.link) == gone;
+        if !self.kept().iter().any(is_there) {
+            sockets.part_from(gone);
+        }
     }
 
     /// The clients of each entrance.
@@ -45,12 +72,11 @@ impl Server {
         let mut clients: Vec<Vec<Client>> = self.entrances.iter().map(|_| Vec::new()).collect();
         let mut served_by = HashMap::new();
         for kept in self.kept().iter().filter(|kept| kept.link.is_used()) {
-            let connection = &kept.link.connection;
-            let address = connection.remote_address();
-            match served_by.entry(address) {
+            let client = client(&kept.link);
+            match served_by.entry(client) {
                 Entry::Vacant(place) => {
                     place.insert(kept.entrance);
-                    clients[kept.entrance].push((address, connection.local_ip()));
+                    clients[kept.entrance].push(client);
                 }
                 Entry::Occupied(by) if *by.get() == kept.entrance => {}
                 Entry::Occupied(_) => return Err(Errno::EADDRINUSE.into()),
@@ -73,8 +99,12 @@ impl Server {
     }
 }
 
+fn client(link: &Link) -> Client {
+    (link.connection.remote_address(), link.connection.local_ip())
+}
+
 /// Whether others can be bound to the port beside these, if they say the same.
-fn admit_others(sockets: &[Arc<UdpSocket>], admit: bool) -> io::Result<()> {
+fn admit(sockets: &[Arc<UdpSocket>], admit: bool) -> io::Result<()> {
     let mut each = sockets.iter();
     each.try_for_each(|socket| socket.reference().set_reuse_address(admit))
 }
