@@ -261,6 +261,14 @@ impl Bindings {
         let ownerless: Vec<_> = ownerless
             .filter_map(|(_, binding)| binding.server)
             .collect();
+        let is_over = |(bound, server): &mut (SocketAddr, Arc<Server>)| {
+            bound.port() == port && !server.has_connections()
+        };
+        let departed = self.departed.extract_if(.., is_over);
+        let ownerless: Vec<_> = ownerless
+            .into_iter()
+            .chain(departed.map(|(_, server)| server))
+            .collect();
         let closing = std::mem::take(&mut self.closing);
         // One that is retired by now may have held its port when that was last tried.
         let any = !ownerless.is_empty() || !closing.is_empty();
@@ -368,13 +376,19 @@ impl Bindings {
         self.offers.clone()
     }
 
+    /// Whether nobody owns the address of a server any more.
+    pub(crate) fn is_ownerless(&self, address: SocketAddr, server: &Arc<Server>) -> bool {
+        let is_this = |own: &Arc<Server>| Arc::ptr_eq(own, server);
+        let bound = self.bound.get(&address);
+        bound.is_some_and(|own| own.owners.is_empty() && own.server.as_ref().is_some_and(is_this))
+    }
+
     /// Forgets a server that has no connections left, unless its address was bound again. Returns it: it is to be retired.
     pub(crate) fn retire(
         &mut self,
         address: SocketAddr,
         server: &Arc<Server>,
     ) -> Option<Arc<Server>> {
-        server.wind_down(false);
         let is_this = |own: &Arc<Server>| Arc::ptr_eq(own, server);
         if let Some(at) = self.departed.iter().position(|(_, own)| is_this(own)) {
             self.closing.push(self.departed.swap_remove(at).1);

@@ -23,15 +23,30 @@ pub(super) async fn wind_down(
     server: Arc<Server>,
 ) {
     let lock = || bindings.lock().unwrap_or_else(PoisonError::into_inner);
-    tokio::select! {
-        biased;
-        () = server.unused() => {}
-        () = offer(udp, address, &server, &bindings) => {}
-    }
-    let retired = lock().retire(address, &server);
-    if let Some(server) = retired {
-        server.retire().await;
-        lock().forget_retired();
+    let is_over = || {
+        let mut bindings = lock();
+        let retired = bindings.retire(address, &server);
+        // Somebody may have been accepted, and the listener closed again, since it was found unused.
+        let over = retired.is_some() || !bindings.is_ownerless(address, &server);
+        if over {
+            server.wind_down(false);
+        }
+        (over, retired)
+    };
+    loop {
+        tokio::select! {
+            biased;
+            () = server.unused() => {}
+            () = offer(udp, address, &server, &bindings) => {}
+        }
+        let (over, retired) = is_over();
+        if let Some(server) = retired {
+            server.retire().await;
+            lock().forget_retired();
+        }
+        if over {
+            return;
+        }
     }
 }
 

@@ -2,9 +2,9 @@
 //! is closed now: as with TCP, where a daemon that is started again binds its port with SO_REUSEADDR beside the sessions
 //! of its predecessor.
 //!
-//! Who has such connections listens on a Unix socket that is named after the port. Who wants the port connects there: for
-//! as long as that lasts sockets with SO_REUSEADDR can be bound beside the ones that the connections use, and not at any
-//! other time, for whoever is bound there may hear what is meant for others.
+//! Who has such connections listens on a Unix socket that is named after the port. Who wants the port connects there: while
+//! that lasts sockets with SO_REUSEADDR can be bound beside the ones that the connections use. Not all the time, for whoever
+//! is bound there may hear what is meant for others.
 #![forbid(unsafe_code)]
 
 use std::{
@@ -34,8 +34,12 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 /// The names of the Unix sockets begin so; behind it is the UDP address, and what makes the name unique. They are abstract
 /// ones (unix(7)), which belong to a network namespace as ports do.
 const NAME: &str = "quicwrap-port/";
-/// How long answers are waited for, all together, and how long the port can be bound then.
-const PATIENCE: Duration = Duration::from_millis(500);
+/// How long answers are waited for, all together. A test is not to depend on how busy the machine is.
+const PATIENCE: Duration = Duration::from_millis(if cfg!(test) { 30_000 } else { 500 });
+/// How long the port can be bound at most: longer, for others may be slow to answer.
+const ADMISSION: Duration = PATIENCE.saturating_mul(4);
+/// How often the kernel is asked who has the port: it loses its place in the list where sockets before it are closed.
+const LOOKS: usize = 3;
 /// The answer: the port can be bound.
 const ADMITTED: u8 = b'+';
 
@@ -76,7 +80,7 @@ impl Offers {
         loop {
             match offered.accept().await {
                 Ok((wanted, _)) if wanted.peer_cred().is_ok_and(|by| may(by.uid())) => {
-                    let _ = tokio::time::timeout(PATIENCE, admit(wanted, &door)).await;
+                    let _ = tokio::time::timeout(ADMISSION, admit(wanted, &door)).await;
                     door.open(false).await;
                 }
                 Ok(_) => {}
@@ -171,10 +175,11 @@ fn may(uid: u32) -> bool {
 /// # Errors
 /// Of open(2) and read(2) in /proc.
 pub(super) fn is_alone(socket: &UdpSocket) -> io::Result<bool> {
-    let own = own_sockets()?;
-    let inode = fstat(socket.as_fd())?.st_ino;
+    let mut known = own_sockets()?;
+    known.insert(fstat(socket.as_fd())?.st_ino);
     let udp = socket.local_addr()?;
-    for file in ["/proc/net/udp", "/proc/net/udp6"] {
+    let files = [["/proc/net/udp", "/proc/net/udp6"]; LOOKS];
+    for file in files.as_flattened() {
         let sockets = match fs::read_to_string(file) {
             // A kernel without IPv6.
             Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
@@ -183,8 +188,7 @@ pub(super) fn is_alone(socket: &UdpSocket) -> io::Result<bool> {
         let all_well = sockets.lines().skip(1).all(|line| {
             Entry::read(line).is_some_and(|entry| {
                 !overlap(entry.local, udp)
-                    || entry.inode == inode
-                    || own.contains(&entry.inode)
+                    || known.contains(&entry.inode)
                     || entry.peer.port() != 0 && may(entry.uid)
             })
         });

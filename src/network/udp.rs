@@ -1,4 +1,5 @@
-//! UDP sockets on the ports that programs bind: one that refuses until somebody listens, and then one for each thread.
+//! UDP sockets on the ports that programs bind: one that refuses until somebody listens, and then one for each thread; or
+//! one from the beginning, beside sockets of connections.
 #![forbid(unsafe_code)]
 
 use std::{

@@ -43,19 +43,49 @@ pub(super) struct PerClient {
 
 /// Which sockets may have something.
 #[derive(Debug)]
-struct Readiness(Mutex<(VecDeque<usize>, Option<Waker>)>);
+struct Readiness(Mutex<Ready>);
+
+#[derive(Debug)]
+struct Ready {
+    queue: VecDeque<usize>,
+    /// Of each socket, whether it is in the queue.
+    queued: Vec<bool>,
+    /// Who waits for one.
+    waker: Option<Waker>,
+}
 
 impl Readiness {
-    fn lock(&self) -> MutexGuard<'_, (VecDeque<usize>, Option<Waker>)> {
+    /// All of so many sockets may.
+    fn of_all(count: usize) -> Arc<Self> {
+        Arc::new(Self(Mutex::new(Ready {
+            queue: (0..count).collect(),
+            queued: vec![true; count],
+            waker: None,
+        })))
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Ready> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Adds a socket. Returns who waits for one.
     fn add(&self, number: usize) -> Option<Waker> {
-        let mut state = self.lock();
-        if !state.0.contains(&number) {
-            state.0.push_back(number);
+        let mut ready = self.lock();
+        if !std::mem::replace(&mut ready.queued[number], true) {
+            ready.queue.push_back(number);
         }
-        state.1.take()
+        ready.waker.take()
+    }
+
+    /// Takes the next, or notes who waits for one.
+    fn next(&self, waits: &Waker) -> Option<usize> {
+        let mut ready = self.lock();
+        let next = ready.queue.pop_front();
+        match next {
+            Some(number) => ready.queued[number] = false,
+            None => ready.waker = Some(waits.clone()),
+        }
+        next
     }
 }
 
@@ -87,9 +117,7 @@ impl PerClient {
             .iter()
             .map(connected)
             .collect::<io::Result<Vec<_>>>()?;
-        let all = 0..sockets.len();
-        let readiness = Readiness(Mutex::new((all.clone().collect(), None)));
-        let readiness = Arc::new(readiness);
+        let readiness = Readiness::of_all(sockets.len());
         let waker = |number| {
             let readiness = Arc::clone(&readiness);
             Arc::new(Signal { number, readiness }).into()
@@ -97,7 +125,7 @@ impl PerClient {
         Ok(Arc::new(Self {
             local,
             by_client: clients.iter().copied().zip(0..).collect(),
-            wakers: all.map(waker).collect(),
+            wakers: (0..sockets.len()).map(waker).collect(),
             sockets,
             readiness,
             full: Mutex::default(),
@@ -151,8 +179,10 @@ fn connect(
     let mut bound = local;
     bound.set_ip(own);
     if let (SocketAddr::V6(bound), SocketAddr::V6(client)) = (&mut bound, client) {
-        // A link-local address means nothing without its link, ipv6(7).
-        bound.set_scope_id(client.scope_id());
+        // A link-local address means nothing without its link, ipv6(7). A client of this host may call it from another.
+        if client.scope_id() != 0 {
+            bound.set_scope_id(client.scope_id());
+        }
     }
     socket.bind(&bound.into())?;
     socket.connect(&client.into())?;
@@ -188,15 +218,7 @@ impl AsyncUdpSocket for PerClient {
         meta: &mut [RecvMeta],
     ) -> Poll<io::Result<usize>> {
         loop {
-            let next = {
-                let mut state = self.readiness.lock();
-                let next = state.0.pop_front();
-                if next.is_none() {
-                    state.1 = Some(cx.waker().clone());
-                }
-                next
-            };
-            let Some(number) = next else {
+            let Some(number) = self.readiness.next(cx.waker()) else {
                 return Poll::Pending;
             };
             let mut own = Context::from_waker(&self.wakers[number]);
@@ -277,7 +299,8 @@ mod tests {
             let mut bufs = [IoSliceMut::new(&mut buffer)];
             sockets.poll_recv(cx, &mut bufs, &mut meta)
         });
-        assert_eq!(received.await.unwrap(), 1);
+        let received = tokio::time::timeout(PATIENCE, received);
+        assert_eq!(received.await.unwrap().unwrap(), 1);
         buffer.truncate(meta[0].len);
         (buffer, meta[0].addr)
     }

@@ -275,13 +275,16 @@ impl Pool {
         let is_this = slots.get(&key).is_some_and(
             |slot| matches!(&*slot.dialled.borrow(), Some(Ok(other)) if Arc::ptr_eq(other, link)),
         );
-        if !is_this {
-            return;
+        if is_this {
+            slots.remove(&key);
         }
-        slots.remove(&key);
         if let Some(current) = self.endpoints().current.get_mut(&self.place(key)) {
-            current.forgotten.retain(|(_, link)| is_used(link));
-            current.forgotten.push((key.peer, Arc::downgrade(link)));
+            let this = Arc::downgrade(link);
+            let is_another = |(_, own): &(SocketAddr, Weak<Link>)| !own.ptr_eq(&this);
+            current
+                .forgotten
+                .retain(|own| is_used(&own.1) && is_another(own));
+            current.forgotten.push((key.peer, this));
         }
     }
 

@@ -107,32 +107,40 @@ impl UdpSocket {
     /// Gives the port up at once, although the endpoint holds its socket until its connections have
     /// drained (RFC 9000 section 10.2): a socket without a port takes its place.
     pub(crate) fn free_port(&self) {
-        if let Err(error) = self.try_free_port() {
+        if let Err(error) = self
+            .unbound()
+            .and_then(|unbound| self.free_port_by(&unbound))
+        {
             tracing::warn!(%error, "the port of a closed listener stays in use for a moment");
         }
     }
 
-    /// The same.
+    /// What takes the place of the socket when the port is given up.
     ///
     /// # Errors
-    /// EMFILE, ENFILE: it keeps the port.
-    pub(super) fn try_free_port(&self) -> io::Result<()> {
+    /// EMFILE, ENFILE.
+    pub(in crate::quic) fn unbound(&self) -> io::Result<OwnedFd> {
+        let domain = Domain::for_address(self.local_addr()?);
+        let unbound = socket2::Socket::new(domain, Type::DGRAM, None)?;
+        unbound.set_nonblocking(true)?;
+        Ok(unbound.into())
+    }
+
+    /// Gives the port up as [`Self::free_port`] does, by what [`Self::unbound`] has made.
+    ///
+    /// # Errors
+    /// EBUSY: see [`replace`].
+    pub(in crate::quic) fn free_port_by(&self, unbound: &OwnedFd) -> io::Result<()> {
         let mut joined = self.joined();
         let _: io::Result<()> = self.send_joined(&mut joined);
         // Nothing leaves by the other socket, which is not watched either.
         joined.clear();
-        let freed = self.local_addr().and_then(|address| {
-            let unbound = socket2::Socket::new(Domain::for_address(address), Type::DGRAM, None)?;
-            unbound.set_nonblocking(true)?;
-            let unbound = unbound.into();
-            replace(self.io.as_fd(), &unbound)?;
-            match self.copy().take() {
-                Some(copy) => Ok(replace(copy.as_fd(), &unbound)?),
-                None => Ok(()),
-            }
+        let freed = replace(self.io.as_fd(), unbound).and_then(|()| match self.copy().take() {
+            Some(copy) => replace(copy.as_fd(), unbound),
+            None => Ok(()),
         });
         self.waits.notify_one();
-        freed
+        Ok(freed?)
     }
 
     /// The socket itself, for its options.

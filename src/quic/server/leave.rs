@@ -26,30 +26,32 @@ impl Server {
         let clients = self.clients()?;
         let sockets = self.entrances.iter().map(|own| own.socket.upgrade());
         let sockets: Vec<_> = sockets.collect::<Option<_>>().ok_or(Errno::EBADF)?;
+        // All that may fail is done before anything is changed.
+        let unbound = sockets.iter().map(|socket| socket.unbound());
+        let unbound = unbound.collect::<io::Result<Vec<_>>>()?;
         let connected = admit(&sockets, true).and_then(|()| self.connect(&sockets, &clients));
         if connected.is_err() {
             // Back to what it was.
             admit(&sockets, false)?;
         }
-        for ((entrance, shared), sockets) in self.entrances.iter().zip(sockets).zip(connected?) {
+        let shared = sockets.iter().zip(&unbound);
+        for ((entrance, (shared, unbound)), sockets) in
+            self.entrances.iter().zip(shared).zip(connected?)
+        {
             // It is set once: who has left has no port to leave.
             let _ = entrance.per_client.set(Arc::downgrade(&sockets));
             entrance.endpoint.rebind_abstract(sockets)?;
-            if let Err(error) = shared.try_free_port() {
-                shared.reference().set_reuse_address(false)?;
-                return Err(error);
-            }
+            shared.free_port_by(unbound)?;
         }
         Ok(())
     }
 
     /// Whether others can be bound to the port that was left, with SO_REUSEADDR. Returns whether that is so.
     pub(crate) fn admit_others(&self, others: bool) -> bool {
-        let own = self.entrances.iter().filter_map(|own| own.per_client.get());
-        let mut own = own.filter_map(Weak::upgrade);
-        let set = own.try_for_each(|sockets| sockets.admit_others(others));
-        set.inspect_err(|error| tracing::warn!(%error, "a port that was left"))
-            .is_ok()
+        self.entrances.iter().all(|own| {
+            let sockets = own.per_client.get().and_then(Weak::upgrade);
+            sockets.is_some_and(|sockets| sockets.admit_others(others).is_ok())
+        })
     }
 
     /// Gives the socket of a client up whose connection has ended, unless it has another: what comes from that address
