@@ -7,13 +7,11 @@
 
 use std::{
     collections::{HashMap, VecDeque},
-    fmt,
-    future::Future,
     io::{self, IoSliceMut},
     net::{IpAddr, SocketAddr},
     pin::Pin,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
-    task::{Context, Poll, Wake, Waker, ready},
+    task::{Context, Poll, Wake, Waker},
 };
 
 use quinn::{
@@ -22,7 +20,7 @@ use quinn::{
 };
 use socket2::{Domain, Socket, Type};
 
-use super::udp::UdpSocket;
+use super::udp::{Poller, UdpSocket};
 
 /// A client as an endpoint sees it: its address, and the own address that it sends to, if that is known.
 pub(super) type Client = (SocketAddr, Option<IpAddr>);
@@ -191,10 +189,8 @@ fn connect(
 
 impl AsyncUdpSocket for PerClient {
     fn create_io_poller(self: Arc<Self>) -> Pin<Box<dyn UdpPoller>> {
-        Box::pin(Poller {
-            sockets: self,
-            waiting: None,
-        })
+        // A connection waits for room right after it has found that there is none.
+        Poller::boxed(move || self.full().take())
     }
 
     fn try_send(&self, transmit: &Transmit<'_>) -> io::Result<()> {
@@ -249,37 +245,6 @@ impl AsyncUdpSocket for PerClient {
         self.sockets
             .first()
             .map_or(1, |socket| socket.max_receive_segments())
-    }
-}
-
-type Writable = Pin<Box<dyn Future<Output = ()> + Send + Sync>>;
-
-/// Waits for room in the socket that took no more the last time: a connection waits right after it has found that.
-struct Poller {
-    sockets: Arc<PerClient>,
-    waiting: Option<Writable>,
-}
-
-impl UdpPoller for Poller {
-    fn poll_writable(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let this = &mut *self;
-        if this.waiting.is_none() {
-            let Some(full) = this.sockets.full().take() else {
-                return Poll::Ready(Ok(()));
-            };
-            this.waiting = Some(Box::pin(async move { full.writable().await }));
-        }
-        if let Some(waiting) = &mut this.waiting {
-            ready!(waiting.as_mut().poll(cx));
-        }
-        this.waiting = None;
-        Poll::Ready(Ok(()))
-    }
-}
-
-impl fmt::Debug for Poller {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.debug_struct("Poller").finish_non_exhaustive()
     }
 }
 

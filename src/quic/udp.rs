@@ -189,7 +189,7 @@ impl UdpSocket {
     }
 
     /// Waits until the socket takes more, as far as is known.
-    pub(super) async fn writable(&self) {
+    async fn writable(&self) {
         loop {
             let mut room = pin!(self.room.notified());
             // Registered before the look, so that nothing in between is missed.
@@ -298,9 +298,9 @@ async fn let_others_run() {
 
 impl AsyncUdpSocket for UdpSocket {
     fn create_io_poller(self: Arc<Self>) -> Pin<Box<dyn UdpPoller>> {
-        Box::pin(Poller {
-            socket: self,
-            waiting: None,
+        Poller::boxed(move || {
+            let is_full = self.full.load(Ordering::Relaxed);
+            is_full.then(|| Arc::clone(&self))
         })
     }
 
@@ -405,23 +405,36 @@ impl AsyncUdpSocket for UdpSocket {
 
 type Writable = Pin<Box<dyn Future<Output = ()> + Send + Sync>>;
 
-/// Waits for the socket to take more. Each connection has its own, so that all are woken.
-struct Poller {
-    socket: Arc<UdpSocket>,
+/// Waits for a socket to take more. Each connection has its own, so that all are woken.
+pub(super) struct Poller {
+    /// The socket to wait for, if there is one that takes no more.
+    full: Box<dyn Fn() -> Option<Arc<UdpSocket>> + Send + Sync>,
     waiting: Option<Writable>,
+}
+
+impl Poller {
+    pub(super) fn boxed(
+        full: impl Fn() -> Option<Arc<UdpSocket>> + Send + Sync + 'static,
+    ) -> Pin<Box<dyn UdpPoller>> {
+        Box::pin(Self {
+            full: Box::new(full),
+            waiting: None,
+        })
+    }
 }
 
 impl UdpPoller for Poller {
     fn poll_writable(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let this = &mut *self;
-        if this.waiting.is_none() && !this.socket.full.load(Ordering::Relaxed) {
-            return Poll::Ready(Ok(()));
+        if this.waiting.is_none() {
+            let Some(socket) = (this.full)() else {
+                return Poll::Ready(Ok(()));
+            };
+            this.waiting = Some(Box::pin(async move { socket.writable().await }));
         }
-        let waiting = this.waiting.get_or_insert_with(|| {
-            let socket = Arc::clone(&this.socket);
-            Box::pin(async move { socket.writable().await })
-        });
-        ready!(waiting.as_mut().poll(cx));
+        if let Some(waiting) = &mut this.waiting {
+            ready!(waiting.as_mut().poll(cx));
+        }
         this.waiting = None;
         Poll::Ready(Ok(()))
     }
