@@ -3,20 +3,18 @@
 #![forbid(unsafe_code)]
 
 mod beside;
+mod reserve;
 
 use std::{
     collections::{HashMap, HashSet},
-    io,
-    net::{SocketAddr, UdpSocket},
+    net::SocketAddr,
     ops::RangeInclusive,
     sync::Arc,
-    thread,
-    time::Duration,
 };
 
 use nix::errno::Errno;
-use socket2::Socket;
 
+use self::reserve::{Reserved, errno, once_free, reserve};
 use super::{
     listeners::Listeners,
     port::{PortAdvice, PortOffset},
@@ -29,13 +27,6 @@ use crate::quic::server::Server;
 
 /// Ports of sockets that did not bind one: Linux's own range (ip(7), ip_local_port_range).
 const EPHEMERAL_PORTS: RangeInclusive<u16> = 32_768..=60_999;
-
-/// How often, and after which pause, a port is tried again that the network's thread is just giving up,
-/// in a system call.
-const CLOSING_LOOKS: usize = 20;
-const CLOSING_PAUSE: Duration = Duration::from_micros(100);
-/// How many ephemeral ports are tried where one must be free for UDP and TCP.
-const EPHEMERAL_ATTEMPTS: usize = 16;
 
 /// What carries the connections of a listener.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -77,17 +68,6 @@ pub(crate) struct Binding {
     pub(crate) server: Option<Arc<Server>>,
     /// Serves TCP while somebody listens.
     pub(crate) acceptor: Option<Acceptor>,
-}
-
-/// What holds a bound port.
-#[derive(Debug, Default)]
-pub(crate) struct Reserved {
-    /// Where QUIC is to be spoken.
-    pub(crate) udp: Option<UdpSocket>,
-    /// Where TCP is.
-    pub(crate) tcp: Option<Socket>,
-    /// There are others on the UDP port, that hear one peer each.
-    pub(crate) beside: bool,
 }
 
 impl Binding {
@@ -394,14 +374,7 @@ impl Bindings {
             self.closing.push(self.departed.swap_remove(at).1);
             return Some(Arc::clone(server));
         }
-        let unused = |binding: &Binding| {
-            binding.owners.is_empty()
-                && binding
-                    .server
-                    .as_ref()
-                    .is_some_and(|own| is_this(own) && !own.has_connections())
-        };
-        if !self.bound.get(&address).is_some_and(unused) {
+        if server.has_connections() || !self.is_ownerless(address, server) {
             return None;
         }
         let server = self.bound.remove(&address)?.server?;
@@ -424,67 +397,10 @@ impl Bindings {
     }
 }
 
-/// Takes a port that servers of ours are giving up.
-fn once_free<T>(take: impl Fn() -> Result<T, Errno>) -> Result<T, Errno> {
-    for _ in 0..CLOSING_LOOKS {
-        match take() {
-            Err(Errno::EADDRINUSE) => thread::sleep(CLOSING_PAUSE),
-            result => return result,
-        }
-    }
-    Err(Errno::EADDRINUSE)
-}
-
-/// How a UDP port is reserved.
-type ReserveUdp = fn(&BindRequest) -> io::Result<(UdpSocket, SocketAddr)>;
-
-/// Reserves a port that takes no connection yet.
-fn reserve(
-    request: &BindRequest,
-    carriers: Carriers,
-    offset: PortOffset,
-    reserve_udp: ReserveUdp,
-) -> Result<(Reserved, SocketAddr), Errno> {
-    let mut attempts = EPHEMERAL_ATTEMPTS;
-    loop {
-        attempts -= 1;
-        match reserve_both(request, carriers, offset, reserve_udp) {
-            Err(Errno::EADDRINUSE) if request.address.port() == 0 && attempts > 0 => {}
-            result => return result,
-        }
-    }
-}
-
-fn reserve_both(
-    request: &BindRequest,
-    carriers: Carriers,
-    offset: PortOffset,
-    reserve_udp: ReserveUdp,
-) -> Result<(Reserved, SocketAddr), Errno> {
-    let mut reserved = Reserved::default();
-    let mut request = *request;
-    if carriers.quic {
-        let address = offset.to_udp(request.address)?;
-        let (socket, bound) = reserve_udp(&BindRequest { address, ..request }).map_err(errno)?;
-        request.address = offset.to_tcp(bound)?;
-        reserved.udp = Some(socket);
-    }
-    if carriers.tcp {
-        let (socket, bound) = tcp::reserve(&request).map_err(errno)?;
-        request.address = bound;
-        reserved.tcp = Some(socket);
-    }
-    Ok((reserved, request.address))
-}
-
-fn errno(error: io::Error) -> Errno {
-    error
-        .raw_os_error()
-        .map_or(Errno::EADDRNOTAVAIL, Errno::from_raw)
-}
-
 #[cfg(test)]
 mod tests {
+    use std::net::UdpSocket;
+
     use super::*;
 
     fn request(address: SocketAddr, reuse_address: bool) -> BindRequest {

@@ -25,14 +25,7 @@ impl Bindings {
         self.admit_beside(address, true);
         let others = self.offers.as_ref().map(|offers| offers.ask(udp));
         let others = others.unwrap_or_default();
-        let left = |bound: &SocketAddr, binding: &mut Binding| {
-            takeover::overlap(*bound, address) && binding.owners.is_empty() && binding.leave_port()
-        };
-        let left: Vec<_> = self.bound.extract_if(left).collect();
-        for (bound, binding) in left {
-            self.departed
-                .extend(binding.server.map(|server| (bound, server)));
-        }
+        self.depart(|bound, _| takeover::overlap(*bound, address));
         let taken = if others.is_empty() && self.beside(address).next().is_none() {
             Err(Errno::EADDRINUSE)
         } else {
@@ -73,16 +66,21 @@ impl Bindings {
         if self.departed.iter().any(|(_, own)| is_this(own)) {
             return server.admit_others(others);
         }
-        let may_leave = |binding: &Binding| {
-            binding.owners.is_empty()
-                && binding.server.as_ref().is_some_and(is_this)
-                && binding.leave_port()
+        let is_here = |bound: &SocketAddr, binding: &Binding| {
+            *bound == address && binding.server.as_ref().is_some_and(is_this)
         };
-        let leaves = others && self.bound.get(&address).is_some_and(may_leave);
-        if leaves {
-            self.bound.remove(&address);
-            self.departed.push((address, Arc::clone(server)));
-        }
-        leaves
+        others && self.depart(is_here)
+    }
+
+    /// Lets those of these servers leave their ports that nobody owns. Returns whether one has.
+    fn depart(&mut self, may: impl Fn(&SocketAddr, &Binding) -> bool) -> bool {
+        let leaves = |bound: &SocketAddr, binding: &mut Binding| {
+            binding.owners.is_empty() && may(bound, binding) && binding.leave_port()
+        };
+        let before = self.departed.len();
+        let left = self.bound.extract_if(leaves);
+        self.departed
+            .extend(left.filter_map(|(bound, binding)| Some((bound, binding.server?))));
+        self.departed.len() > before
     }
 }
