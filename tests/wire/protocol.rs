@@ -146,7 +146,13 @@ fn a_client_of_ones_own() {
         let seen = recv.read_to_end(100).await.expect("addresses");
         let expected = format!("('127.0.0.1', 54321) ('127.0.0.1', {port})");
         assert_eq!(String::from_utf8_lossy(&seen), expected);
+        assert_asks_for_acknowledgements(&connection);
     });
+}
+
+/// A peer that says that it lets itself be told has been told, once.
+fn assert_asks_for_acknowledgements(connection: &Connection) {
+    assert_eq!(connection.stats().frame_rx.ack_frequency, 1);
 }
 
 #[test]
@@ -347,6 +353,7 @@ fn a_server_of_ones_own() {
                 }
                 send.finish().expect("FIN");
                 connection.closed().await;
+                assert_asks_for_acknowledgements(&connection);
             }
         })
         .await
