@@ -167,14 +167,14 @@ pub(crate) enum Closing {
     Unknown,
 }
 
-/// Who makes trapped calls.
+/// Who makes calls that trap, and those that accept(2) connections without.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Callers {
     /// How many calls there were.
     pub(crate) calls: u64,
-    /// The thread that made the last.
+    /// The thread that made the last, or says so of itself.
     pub(crate) last: i32,
-    /// The thread that answers them.
+    /// The thread that answers those that trap.
     pub(crate) answerer: i32,
 }
 

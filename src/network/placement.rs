@@ -41,8 +41,8 @@ const MOST: u32 = 176;
 /// Processors that must be free, on average, for short connections to be left to the kernel: program and supervisor
 /// mostly wait for each other.
 const SPARE: f64 = 0.7;
-/// Trapped calls in an interval that show short connections: 4,000 in a second. One has a trapped call or two at the client's
-/// end, and as many at the server's but with `--mode zpoline`.
+/// Calls in an interval that show short connections: 4,000 in a second. One has a call or two at the client's end, and as
+/// many at the server's, where the one that has accepted it counts if it did not trap.
 const MANY_CALLS: u64 = 20;
 
 /// Keeps the calling thread with its program while that helps.

@@ -211,7 +211,12 @@ impl Events for Supervisor {
     }
 
     fn closed(&self, id: SocketId) {
-        self.table().remove(id);
+        let mut table = self.table();
+        if let Some(taker) = table.takers(id).next() {
+            self.note_caller(taker.tid);
+        }
+        table.remove(id);
+        drop(table);
         self.transport().release(id);
     }
 

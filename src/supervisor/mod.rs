@@ -80,7 +80,7 @@ pub(crate) struct Supervisor {
     drained: EventFd,
     /// Written when the notification thread is to look at the time anew.
     awake: EventFd,
-    /// How many calls have trapped, the thread that made the last, and the one that answers: [`Callers`].
+    /// How many calls there were, the thread that made the last, and the one that answers: [`Callers`].
     calls: AtomicU64,
     last_caller: AtomicI32,
     answerer: AtomicI32,

@@ -24,12 +24,15 @@ use crate::{
 };
 
 impl Supervisor {
+    /// A thread has made a call, or has been found to have made one that did not trap.
+    pub(super) fn note_caller(&self, tid: i32) {
+        self.calls.fetch_add(1, Ordering::Relaxed);
+        self.last_caller.store(tid, Ordering::Relaxed);
+    }
+
     /// Handles a call that has just trapped.
     pub(super) fn handle(&self, trapped: Trapped) {
-        // For statistics alone, and by this thread alone.
-        let calls = self.calls.load(Ordering::Relaxed);
-        self.calls.store(calls + 1, Ordering::Relaxed);
-        self.last_caller.store(trapped.tid, Ordering::Relaxed);
+        self.note_caller(trapped.tid);
         if let Some(fast_path) = &self.fast_path {
             let improve = || fast_path.improve(&self.listener, &trapped);
             let improved = std::panic::catch_unwind(AssertUnwindSafe(improve));
