@@ -3,7 +3,7 @@
 
 use std::{
     sync::{
-        Arc,
+        Arc, Mutex, PoisonError,
         atomic::{AtomicBool, AtomicU64, Ordering},
     },
     thread,
@@ -25,11 +25,13 @@ const SHORT_WAIT: Duration = Duration::from_micros(400);
 /// less than two in three are short, the thread sleeps.
 const MOST: i32 = 8;
 const SURE: i32 = 4;
-/// A program that has connected takes 20 to 100 µs to write its request and wait. Who gets the processor back later than
-/// after this shares it with tasks that do not wait, and which run for milliseconds each time.
+/// A program takes 20 to 100 µs to write its request, or its answer, and wait. Who gets the processor back later than after
+/// this shares it with tasks that do not wait, and which run for milliseconds each time.
 const TURN: Duration = Duration::from_millis(1);
-/// For so many new connections the thread does not give way then.
-const REFRAINS: u64 = 100;
+/// For so many times as long as it was kept waiting the thread does not give way then: who sleeps is run at once when it
+/// is woken. With two such tasks on two processors, and without this, redis with 50 clients answered 10,000 requests a
+/// second in place of 17,500.
+const REFRAIN: u32 = 100;
 /// Bytes after which it is looked whether they were a bulk transfer.
 const MUCH: u64 = 1 << 20;
 /// Bytes moved at a time, on average, from which on it is one. iperf3 comes to 190,000 to 440,000, on a path with an MTU
@@ -49,8 +51,8 @@ pub(crate) struct Activity {
     leader: AtomicU64,
     lead: AtomicU64,
     waits: AtomicBool,
-    /// New connections for which the thread does not give way.
-    refrains: AtomicU64,
+    /// Until when the thread does not give way.
+    refrains: Mutex<Option<Instant>>,
     moved: Notify,
     much_moved: Notify,
 }
@@ -98,20 +100,26 @@ impl Activity {
     /// connection's beginning then, in one datagram, and its peer is woken once. To be called by the thread that this
     /// belongs to.
     pub(super) fn give_way(&self) {
-        self.give_way_by(thread::yield_now);
+        self.yield_now();
     }
 
-    fn give_way_by(&self, yields: impl FnOnce()) {
-        let refrains = self.refrains.load(Ordering::Relaxed);
-        if refrains > 0 {
-            self.refrains.store(refrains - 1, Ordering::Relaxed);
-            return;
+    /// Returns whether the thread had the processor back soon; not at all if it did not have it back soon lately.
+    fn yield_now(&self) -> bool {
+        self.yield_by(thread::yield_now, Instant::now)
+    }
+
+    fn yield_by(&self, yields: impl FnOnce(), now: impl Fn() -> Instant) -> bool {
+        let begin = now();
+        let mut refrains = self.refrains.lock().unwrap_or_else(PoisonError::into_inner);
+        if refrains.is_some_and(|until| begin < until) {
+            return false;
         }
-        let begin = Instant::now();
         yields();
-        if begin.elapsed() > TURN {
-            self.refrains.store(REFRAINS, Ordering::Relaxed);
-        }
+        let end = now();
+        let passed = end - begin;
+        let kept_waiting = passed > TURN;
+        *refrains = kept_waiting.then(|| end + REFRAIN * passed);
+        !kept_waiting
     }
 
     async fn next_move(&self) {
@@ -123,9 +131,8 @@ impl Activity {
     async fn moves_soon(&self) -> bool {
         let before = self.moves.load(Ordering::Relaxed);
         let begin = Instant::now();
-        while begin.elapsed() < AWAKE {
-            // Whoever else wants this processor comes first.
-            thread::yield_now();
+        // Whoever else wants this processor comes first.
+        while begin.elapsed() < AWAKE && self.yield_now() {
             tokio::task::yield_now().await;
             if self.moves.load(Ordering::Relaxed) != before {
                 return true;
@@ -154,6 +161,8 @@ fn judge(sureness: i32, was_short: bool) -> i32 {
 
 #[cfg(test)]
 mod tests {
+    use std::cell::Cell;
+
     use super::*;
 
     #[test]
@@ -177,13 +186,26 @@ mod tests {
     #[test]
     fn who_was_kept_waiting_does_not_give_way_at_once_again() {
         let activity = Activity::default();
-        activity.give_way_by(|| thread::sleep(2 * TURN));
-        for _ in 0..REFRAINS {
-            activity.give_way_by(|| unreachable!());
-        }
-        let mut again = false;
-        activity.give_way_by(|| again = true);
-        assert!(again);
+        let clock = Cell::new(Instant::now());
+        let wait = |time| clock.set(clock.get() + time);
+        let yields = |turn| {
+            let mut has = false;
+            let had_back_soon = activity.yield_by(
+                || {
+                    has = true;
+                    wait(turn);
+                },
+                || clock.get(),
+            );
+            (has, had_back_soon)
+        };
+        assert_eq!(yields(TURN), (true, true));
+        assert_eq!(yields(2 * TURN), (true, false));
+        assert_eq!(yields(TURN), (false, false));
+        wait(REFRAIN * 2 * TURN - Duration::from_nanos(1));
+        assert_eq!(yields(TURN), (false, false));
+        wait(Duration::from_nanos(1));
+        assert_eq!(yields(TURN), (true, true));
     }
 
     #[tokio::test]

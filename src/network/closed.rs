@@ -29,7 +29,7 @@ pub(super) async fn wind_down(
         // Somebody may have been accepted, and the listener closed again, since it was found unused.
         let over = retired.is_some() || !bindings.is_ownerless(address, &server);
         if over {
-            server.wind_down(false);
+            server.end_winding_down();
         }
         (over, retired)
     };

@@ -304,7 +304,7 @@ impl Network {
 
     /// Ends a server once the connections that its listeners had accepted are over. Others may have its port before.
     fn wind_down(&self, address: SocketAddr, server: Arc<Server>) {
-        if server.wind_down(true) {
+        if !server.begin_winding_down() {
             // It was bound again meanwhile, and has connections of before that.
             return;
         }

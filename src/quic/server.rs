@@ -218,9 +218,14 @@ impl Server {
         }
     }
 
-    /// Notes whether the end of its connections is waited for. Returns whether it was until now.
-    pub(crate) fn wind_down(&self, waits: bool) -> bool {
-        self.winding_down.swap(waits, Ordering::AcqRel)
+    /// Notes that the end of its connections is waited for. Returns whether that is news.
+    pub(crate) fn begin_winding_down(&self) -> bool {
+        !self.winding_down.swap(true, Ordering::AcqRel)
+    }
+
+    /// Notes that the end of its connections is not waited for any more.
+    pub(crate) fn end_winding_down(&self) {
+        self.winding_down.store(false, Ordering::Release);
     }
 
     /// Closes all QUIC connections and takes no more.
