@@ -99,7 +99,7 @@ pub(crate) struct Flow {
     pub(crate) hurry: Notify,
     /// Notified when the peer has reset its direction, so that the other ends as well.
     pub(crate) reset: Notify,
-    /// The peer was told to stop: what the program wrote and was not read is of no use.
+    /// The peer was told to stop, and behind which byte.
     pub(crate) cut_off: AtomicBool,
     /// Our end was shut down for writing. From then on a hang-up may also mean that the program has
     /// merely shut down its own direction.
@@ -250,6 +250,14 @@ impl Flow {
         }
         let peek = MsgFlags::MSG_PEEK | MsgFlags::MSG_DONTWAIT;
         Ok(recv(self.end.as_raw_fd(), &mut [0], peek)? > 0)
+    }
+
+    /// Bytes that the program has written, those that were not read yet included: all there will be, once it has closed.
+    pub(crate) fn written(&self) -> u64 {
+        let sealed = self.seal.lock();
+        let unread = readable_bytes(self.end.as_fd()).unwrap_or(0);
+        let unread = unread.saturating_sub(usize::from(*sealed));
+        self.sent.load(Ordering::Relaxed) + unread as u64
     }
 
     /// Takes the seal out, so that closing our end shows no reset.

@@ -141,7 +141,6 @@ async fn up(flow: &Flow, send: &mut SendStream, events: &dyn Events) -> Ended {
                     () = flow.reset.notified() => return Ended::Reset(Errno::ECONNRESET),
                 };
                 match written {
-                    Ok(()) if flow.cut_off.load(Ordering::Relaxed) => return Ended::Aborted,
                     Ok(()) => {}
                     Err(WriteError::Stopped(code)) => {
                         return stopped_by_peer(flow, code, send, events).await;
@@ -347,10 +346,7 @@ fn stop_sender(flow: &Flow, recv: &mut RecvStream, closing: Closing) -> Ended {
     match closing {
         Closing::Abort => {
             flow.cut_off.store(true, Ordering::Relaxed);
-            let _ = recv.stop(code::reset_behind(
-                flow.sent.load(Ordering::Relaxed),
-                flow.wire,
-            ));
+            let _ = recv.stop(code::reset_behind(flow.written(), flow.wire));
             Ended::Aborted
         }
         Closing::Orderly => {

@@ -118,17 +118,20 @@ async fn up(flow: &Flow, remote: &Remote, events: &dyn Events) -> Ended {
                 flow.sent.fetch_add(chunk.len() as u64, Ordering::Relaxed);
                 let sent = tokio::select! {
                     biased;
-                    sent = send(&remote.stream, chunk) => sent,
+                    sent = send(&remote.stream, chunk) => Some(sent),
                     // A reset either way: the peer may never read the rest.
-                    () = remote.over.notified() => Ok(()),
+                    () = remote.over.notified() => None,
                 };
                 if flow.cut_off.load(Ordering::Relaxed) {
+                    if let Some(Ok(())) = sent {
+                        send_rest(flow, &mut buffer, &remote.stream);
+                    }
                     return Ended::Aborted;
                 }
                 if let Some(&errno) = remote.failure.get() {
                     return Ended::Reset(errno);
                 }
-                if let Err(error) = sent {
+                if let Some(Err(error)) = sent {
                     return remote.lost(&error, flow);
                 }
             }
@@ -140,7 +143,12 @@ async fn up(flow: &Flow, remote: &Remote, events: &dyn Events) -> Ended {
                     ready = flow.readable() => if ready.is_err() {
                         return Ended::Reset(Errno::ECONNRESET);
                     },
-                    lost = remote.failure(flow) => return lost,
+                    lost = remote.failure(flow) => {
+                        if flow.cut_off.load(Ordering::Relaxed) {
+                            send_rest(flow, &mut buffer, &remote.stream);
+                        }
+                        return lost;
+                    }
                 }
             }
             Err(error) => {
@@ -148,6 +156,19 @@ async fn up(flow: &Flow, remote: &Remote, events: &dyn Events) -> Ended {
                 flow.aborted.store(true, Ordering::Relaxed);
                 return end_of_program_data(flow, &remote.stream, events);
             }
+        }
+    }
+}
+
+/// Sends what the program had written before it closed, as far as there is room: TCP would have sent it by then.
+fn send_rest(flow: &Flow, buffer: &mut ReadBuffer, stream: &TcpStream) {
+    while let Ok(Some(chunk)) = buffer.read(flow) {
+        flow.sent.fetch_add(chunk.len() as u64, Ordering::Relaxed);
+        if !stream
+            .try_write(&chunk)
+            .is_ok_and(|sent| sent == chunk.len())
+        {
+            return;
         }
     }
 }
