@@ -5,11 +5,14 @@
 use std::{
     collections::HashMap,
     net::SocketAddr,
-    os::fd::AsFd,
+    os::fd::{AsFd, AsRawFd},
     time::{Duration, Instant},
 };
 
-use nix::errno::Errno;
+use nix::{
+    errno::Errno,
+    sys::socket::{MsgFlags, recv, setsockopt, sockopt},
+};
 use socket2::{Domain, SockRef, Socket, Type};
 use tokio::{io::Interest, net::UdpSocket};
 
@@ -75,6 +78,7 @@ pub(crate) fn find(peer: SocketAddr, source: Option<SocketAddr>) -> Result<Route
             source.set_port(0);
             probe.bind(&source.into())?;
         }
+        hear_of_all(&probe, peer)?;
         probe.connect(&peer.into())?;
         let local = probe.local_addr()?.as_socket();
         Ok((probe, local))
@@ -89,6 +93,15 @@ pub(crate) fn find(peer: SocketAddr, source: Option<SocketAddr>) -> Result<Route
     }
     let local = local.unwrap_or(peer);
     Ok(Route { local, probe })
+}
+
+/// Lets the socket hear of hosts and networks that are out of reach as well, as TCP does: by itself UDP ignores what may
+/// pass (ip(7), IP_RECVERR).
+fn hear_of_all(probe: &Socket, peer: SocketAddr) -> nix::Result<()> {
+    match peer {
+        SocketAddr::V4(_) => setsockopt(probe, sockopt::Ipv4RecvErr, &true),
+        SocketAddr::V6(_) => setsockopt(probe, sockopt::Ipv6RecvErr, &true),
+    }
 }
 
 impl Route {
@@ -135,6 +148,9 @@ impl Route {
                     if let Some(errno) = icmp_errno(error) {
                         return Ok(errno);
                     }
+                    // The socket is ready for as long as errors are queued.
+                    let next = || Ok(recv(probe.as_raw_fd(), &mut [], MsgFlags::MSG_ERRQUEUE)?);
+                    while probe.try_io(Interest::ERROR, next).is_ok() {}
                 }
                 () = tokio::time::sleep(pause) => {}
             }

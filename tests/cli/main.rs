@@ -44,6 +44,7 @@ mod terminal;
 mod threads;
 mod trust;
 mod tuning;
+mod unreachable;
 mod zpoline;
 
 use std::path::{Path, PathBuf};

@@ -1,0 +1,46 @@
+//! Peers that are out of reach without a firewall: TCP says so at once or after some seconds, and not after minutes.
+
+use std::process::Command;
+
+use crate::common::{Sandbox, namespace::in_own_network, tools};
+
+const CONNECT: &str = "
+import errno, socket, sys
+try:
+    socket.create_connection((sys.argv[1], 7))
+except OSError as error:
+    print(errno.errorcode[error.errno])
+";
+
+fn ip(words: &str) {
+    let done = Command::new(tools::need("ip"))
+        .args(words.split(' '))
+        .status();
+    assert!(done.expect("ip runs").success(), "ip {words}");
+}
+
+#[test]
+fn a_host_that_is_down() {
+    in_own_network("unreachable::a_host_that_is_down", || {
+        // Nobody at the other end answers ARP or neighbour solicitations.
+        for words in [
+            "link add here type veth peer name there",
+            "address add 192.0.2.1/24 dev here",
+            "address add 2001:db8::1/64 dev here nodad",
+            "link set here up",
+            "link set there up",
+        ] {
+            ip(words);
+        }
+        let sandbox = Sandbox::new();
+        for (host, mode) in [
+            ("192.0.2.77", "seccomp"),
+            ("2001:db8::77", "seccomp"),
+            ("192.0.2.78", "zpoline"),
+        ] {
+            let client = sandbox.wrap(tools::python()).option("--mode").option(mode);
+            let done = client.args(["-c", CONNECT, host]).run();
+            assert_eq!(done.text(), "EHOSTUNREACH\n", "{host}");
+        }
+    });
+}
