@@ -76,6 +76,15 @@ const INITIAL_RTT: Duration = Duration::from_millis(100);
 /// RFC 9000's 25 ms a short path that loses 1 % spends half of its time on that.
 const ACK_DELAY: Duration = Duration::from_millis(1);
 
+/// How many packets may overtake one before it is taken for lost: however many. RFC 9002 (section 6.1.1) says three, and
+/// wants more where packets come out of order, which quinn does not find out. As TCP does (RFC 8985), the time alone
+/// decides: a path that is 0.3 ms longer for some packets than for others, 20 ms there and back, so moves 18 and more in
+/// place of 4.5 Mbit/s.
+const ANY_PACKETS: u32 = u32::MAX;
+/// How late one may be, in round-trip times: a quarter behind those that were sent with it, as with TCP (RFC 8985 section
+/// 6.2), in place of an eighth.
+const LATE: f32 = 1.25;
+
 /// Bytes of a datagram that are not the program's: short header, connection id, packet number, STREAM
 /// frame header and authentication tag.
 pub(crate) const OVERHEAD: u16 = 1 + 8 + 4 + 12 + 16;
@@ -197,6 +206,8 @@ impl Tuning {
             .initial_mtu(initial)
             .mtu_discovery_config(Some(discovery))
             .ack_frequency_config(Some(acknowledgements()))
+            .packet_threshold(ANY_PACKETS)
+            .time_threshold(LATE)
             .initial_rtt(INITIAL_RTT)
             .congestion_controller_factory(congestion)
             .stream_receive_window(VarInt::try_from(self.stream_window()).unwrap_or(VarInt::MAX))
