@@ -105,6 +105,11 @@ pub(crate) fn setsockopt(
         }
         name::TCP_MAXSEG => set_maxseg(socket, value.integer()?)?,
         (libc::IPPROTO_TCP, libc::TCP_CONGESTION) => set_congestion(value.bytes()?, transport)?,
+        // An empty name takes the device away, of which there is none.
+        (libc::SOL_SOCKET, libc::SO_BINDTODEVICE) => match value.bytes()? {
+            [] | [0, ..] => {}
+            _ => return Err(Errno::ENOPROTOOPT),
+        },
         // tcp(7): without the client half of fast open in net.ipv4.tcp_fastopen.
         (libc::IPPROTO_TCP, libc::TCP_FASTOPEN_CONNECT) => return Err(Errno::EOPNOTSUPP),
         // Buffers beyond the limit, and marks, are the administrator's.

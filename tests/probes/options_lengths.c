@@ -1,5 +1,5 @@
 // Values that are shorter or longer than an int; IPV6_V6ONLY of an address that is bound; SO_INCOMING_CPU that is set on a
-// connection; accept(2) with no room for an address.
+// connection; accept(2) with no room for an address; SO_BINDTODEVICE without a device.
 #include "probe.h"
 
 static void lengths(const char *what, int fd, int level, int name) {
@@ -51,6 +51,15 @@ static void without_room(int listener) {
         }
 }
 
+static void no_device(int fd) {
+    static const char none[16];
+    T(setsockopt(fd, SOL_SOCKET, SO_BINDTODEVICE, NULL, 0));
+    T(setsockopt(fd, SOL_SOCKET, SO_BINDTODEVICE, NULL, 1));
+    T(setsockopt(fd, SOL_SOCKET, SO_BINDTODEVICE, none, 1));
+    T(setsockopt(fd, SOL_SOCKET, SO_BINDTODEVICE, none, 3));
+    T(setsockopt(fd, SOL_SOCKET, SO_BINDTODEVICE, none, sizeof none));
+}
+
 int main(void) {
     int c, d, listener = listener4(), processor = 100;
     socklen_t length = sizeof processor;
@@ -67,6 +76,8 @@ int main(void) {
     only("::");
     only("::ffff:127.0.0.1");
     without_room(listener);
+    no_device(listener);
+    no_device(c);
     MUST(setsockopt(d, SOL_SOCKET, SO_INCOMING_CPU, &processor, length));
     processor = -1;
     T(getsockopt(d, SOL_SOCKET, SO_INCOMING_CPU, &processor, &length));
