@@ -341,8 +341,8 @@ fn refuse(flow: &Flow, recv: &mut RecvStream, events: &dyn Events) -> Ended {
     }
 }
 
-/// The program has closed: it reads no more. What it wrote before that still arrives, also what lies unread in the pair.
-/// Errors mean that the peer has said all already.
+/// The program has closed: it reads no more. A reset is behind all that it wrote, also what lies unread in the pair. Errors
+/// mean that the peer has said all already.
 fn stop_sender(flow: &Flow, recv: &mut RecvStream, closing: Closing) -> Ended {
     match closing {
         Closing::Abort => {

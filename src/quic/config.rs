@@ -78,7 +78,7 @@ const ACK_DELAY: Duration = Duration::from_millis(1);
 
 /// How many packets may overtake one before it is taken for lost: however many. RFC 9002 (section 6.1.1) says three, and
 /// wants more where packets come out of order, which quinn does not find out. As TCP does (RFC 8985), the time alone
-/// decides: a path that is 0.3 ms longer for some packets than for others, 20 ms there and back, so moves 18 and more in
+/// decides: a path that is 0.3 ms longer for some packets than for others, 20 ms there and back, so moves 17 and more in
 /// place of 4.5 Mbit/s.
 const ANY_PACKETS: u32 = u32::MAX;
 /// How late one may be, in round-trip times: a quarter behind those that were sent with it, as with TCP (RFC 8985 section
