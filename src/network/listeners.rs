@@ -32,6 +32,15 @@ struct State {
     listeners: Vec<SocketId>,
     /// Which listener is served next, where SO_REUSEPORT lets several share the port.
     turn: usize,
+    /// How often the last of them has gone.
+    generation: u64,
+}
+
+/// When a connection came: who begins to listen after all have gone has nothing of it, though it may still be on its way
+/// into a queue.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Arrival {
+    generation: u64,
 }
 
 impl Listeners {
@@ -42,7 +51,19 @@ impl Listeners {
 
     /// Takes no more connections for `listener`.
     pub(crate) fn remove(&self, listener: SocketId) {
-        self.state().listeners.retain(|&other| other != listener);
+        let mut state = self.state();
+        let before = state.listeners.len();
+        state.listeners.retain(|&other| other != listener);
+        if state.listeners.is_empty() && before > 0 {
+            state.generation += 1;
+        }
+    }
+
+    /// Notes that a connection has come; none if nobody listens.
+    pub(crate) fn arrival(&self) -> Option<Arrival> {
+        let state = self.state();
+        let generation = state.generation;
+        (!state.listeners.is_empty()).then_some(Arrival { generation })
     }
 
     /// Whether nobody listens.
@@ -59,18 +80,18 @@ impl Listeners {
     /// is left unanswered.
     ///
     /// # Errors
-    /// ECONNREFUSED: nobody listens. Others: there is no socket for it.
+    /// ECONNREFUSED: nobody listens any more who did when it came. Others: there is no socket for it.
     pub(crate) async fn enter(
         &self,
-        local: SocketAddr,
-        peer: SocketAddr,
+        arrival: Arrival,
+        (local, peer): (SocketAddr, SocketAddr),
         path: PathInfo,
         events: &dyn Events,
     ) -> Result<(SocketId, BridgedEnd), Errno> {
         let _turn = self.door.lock().await;
         let mut pause = SHORTEST_PAUSE;
         loop {
-            match self.knock(local, peer, path, events) {
+            match self.knock(arrival, (local, peer), path, events) {
                 Err(Errno::EAGAIN) => {}
                 result => return result,
             }
@@ -82,28 +103,27 @@ impl Listeners {
     /// Tries each listener once, beginning with the one whose turn it is.
     fn knock(
         &self,
-        local: SocketAddr,
-        peer: SocketAddr,
+        arrival: Arrival,
+        (local, peer): (SocketAddr, SocketAddr),
         path: PathInfo,
         events: &dyn Events,
     ) -> Result<(SocketId, BridgedEnd), Errno> {
         let count = self.state().listeners.len();
-        for _ in 0..count {
-            let listener = self.next_listener().ok_or(Errno::ECONNREFUSED)?;
+        for _ in 0..count.max(1) {
+            let listener = self.next_listener(arrival).ok_or(Errno::ECONNREFUSED)?;
             match events.incoming(listener, local, peer, path) {
                 Err(Errno::EAGAIN) => {}
                 result => return result,
             }
         }
-        Err(if count == 0 {
-            Errno::ECONNREFUSED
-        } else {
-            Errno::EAGAIN
-        })
+        Err(Errno::EAGAIN)
     }
 
-    fn next_listener(&self) -> Option<SocketId> {
+    fn next_listener(&self, arrival: Arrival) -> Option<SocketId> {
         let mut state = self.state();
+        if state.generation != arrival.generation {
+            return None;
+        }
         state.turn = state.turn.wrapping_add(1);
         let count = state.listeners.len();
         state.listeners.get(state.turn.checked_rem(count)?).copied()
@@ -111,5 +131,28 @@ impl Listeners {
 
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_listens_after_all_have_gone_has_nothing_of_what_came_before() {
+        let [first, second, third] = [1, 2, 3].map(SocketId);
+        let listeners = Listeners::default();
+        assert!(listeners.arrival().is_none());
+        listeners.add(first);
+        listeners.add(second);
+        let early = listeners.arrival().unwrap();
+        listeners.remove(first);
+        assert_eq!(listeners.next_listener(early), Some(second));
+        listeners.remove(second);
+        assert_eq!(listeners.next_listener(early), None);
+        listeners.add(third);
+        assert_eq!(listeners.next_listener(early), None);
+        let late = listeners.arrival().unwrap();
+        assert_eq!(listeners.next_listener(late), Some(third));
     }
 }

@@ -58,16 +58,17 @@ async fn hint_at_silence(flow: &Flow, link: &Link) {
 /// Takes a connection of a client: accept(2) returns at once, the bytes come with the stream.
 pub(crate) async fn serve(
     link: Arc<Link>,
-    (local, peer): (SocketAddr, SocketAddr),
+    addresses: (SocketAddr, SocketAddr),
     listeners: &Listeners,
     shared: &Shared,
 ) {
-    let Some(mut share) = link.share() else {
+    let arrival = listeners.arrival();
+    let (Some(arrival), Some(mut share)) = (arrival, link.share()) else {
         return;
     };
     let accepted = tokio::select! {
         biased;
-        accepted = listeners.enter(local, peer, share.path(None), &*shared.events) => accepted,
+        accepted = listeners.enter(arrival, addresses, share.path(None), &*shared.events) => accepted,
         _ = link.connection.closed() => return,
     };
     match accepted {

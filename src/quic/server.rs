@@ -36,7 +36,12 @@ use super::{
 };
 use crate::{
     emul::address::canonical,
-    network::{Settings, listeners::Listeners, route, shared::Shared},
+    network::{
+        Settings,
+        listeners::{Arrival, Listeners},
+        route,
+        shared::Shared,
+    },
     trust::{Trust, alerts, certificate},
 };
 
@@ -321,10 +326,13 @@ impl Server {
         while let Ok(place) = Arc::clone(&prefaces).acquire_owned().await
             && let Ok((send, recv)) = link.connection.accept_bi().await
         {
-            match link.share() {
-                Some(share) => {
+            // In this order: the link goes with the last listener, before there is another.
+            let arrival = self.listeners.arrival();
+            match arrival.zip(link.share()) {
+                Some((arrival, share)) => {
                     let stream = (share, send, recv);
-                    tokio::spawn(Arc::clone(&self).open(stream, place, Arc::clone(&shared)));
+                    let arrived = (arrival, place);
+                    tokio::spawn(Arc::clone(&self).open(stream, arrived, Arc::clone(&shared)));
                 }
                 None => refuse(send, recv),
             }
@@ -402,7 +410,7 @@ impl Server {
     async fn open(
         self: Arc<Self>,
         (mut share, send, mut recv): (Share, SendStream, RecvStream),
-        place: OwnedSemaphorePermit,
+        (arrival, place): (Arrival, OwnedSemaphorePermit),
         shared: Arc<Shared>,
     ) {
         let preface = tokio::time::timeout(PREFACE_TIMEOUT, Preface::read(&mut recv)).await;
@@ -411,12 +419,12 @@ impl Server {
             tracing::info!(client = %share.connection.remote_address(), "a stream without a preface");
             return abort(send, recv, code::BAD_PREFACE);
         };
-        let Some((local, peer)) = self.addresses(&share, preface.source_port) else {
+        let Some(addresses) = self.addresses(&share, preface.source_port) else {
             return refuse(send, recv);
         };
         let accepted = tokio::select! {
             biased;
-            accepted = self.listeners.enter(local, peer, share.path(None), &*shared.events) => accepted,
+            accepted = self.listeners.enter(arrival, addresses, share.path(None), &*shared.events) => accepted,
             // Or the dead would pile up before a program that does not accept.
             _ = share.connection.closed() => return,
         };

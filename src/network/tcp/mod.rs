@@ -123,6 +123,7 @@ fn is_of_one_connection(error: &io::Error) -> bool {
 }
 
 async fn enter(stream: TcpStream, listeners: &Listeners, shared: &Arc<Shared>) -> io::Result<()> {
+    let arrival = listeners.arrival();
     let (local, peer) = (
         canonical(stream.local_addr()?),
         canonical(stream.peer_addr()?),
@@ -131,7 +132,9 @@ async fn enter(stream: TcpStream, listeners: &Listeners, shared: &Arc<Shared>) -
     let socket = SockRef::from(&stream);
     socket.set_linger(Some(Duration::ZERO))?;
     let path = path(&stream).unwrap_or_default();
-    let (id, end) = listeners.enter(local, peer, path, &*shared.events).await?;
+    let arrival = arrival.ok_or(Errno::ECONNREFUSED)?;
+    let entered = listeners.enter(arrival, (local, peer), path, &*shared.events);
+    let (id, end) = entered.await?;
     socket.set_linger(None)?;
     tune(socket, shared.settings.idle_timeout)?;
     let shared = Arc::clone(shared);
