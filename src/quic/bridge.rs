@@ -57,7 +57,8 @@ pub(crate) async fn run(
     };
     let inward = async {
         let ended = down(&flow, &mut recv, events).await;
-        if ended.is_reset() {
+        // A reset of ours is behind all that the program wrote.
+        if ended.is_reset() && !flow.cut_off.load(Ordering::Relaxed) {
             flow.reset.notify_one();
         }
         ended
