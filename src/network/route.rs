@@ -70,7 +70,7 @@ pub(crate) struct Route {
 /// Finds the way from `source`, or from wherever the host chooses, to `peer`. Sends nothing.
 ///
 /// # Errors
-/// As connect(2) for TCP: ENETUNREACH, EADDRNOTAVAIL, EHOSTUNREACH.
+/// As connect(2) for TCP: ENETUNREACH, EADDRNOTAVAIL, EHOSTUNREACH, EACCES, EINVAL.
 pub(crate) fn find(peer: SocketAddr, source: Option<SocketAddr>) -> Result<Route, Errno> {
     let found = (|| {
         let probe = Socket::new(Domain::for_address(peer), Type::DGRAM, None)?;
@@ -79,14 +79,22 @@ pub(crate) fn find(peer: SocketAddr, source: Option<SocketAddr>) -> Result<Route
             probe.bind(&source.into())?;
         }
         hear_of_all(&probe, peer)?;
-        probe.connect(&peer.into())?;
+        if let Err(error) = probe.connect(&peer.into()) {
+            // EACCES is a route that prohibits it, or a broadcast address: there tcp_v4_connect says ENETUNREACH.
+            probe.set_broadcast(true)?;
+            let is_broadcast = probe.connect(&peer.into()).is_ok();
+            return Err(if is_broadcast {
+                Errno::ENETUNREACH.into()
+            } else {
+                error
+            });
+        }
         let local = probe.local_addr()?.as_socket();
         Ok((probe, local))
     })();
-    let (probe, local) = found.map_err(|error: std::io::Error| match error.raw_os_error() {
-        // A broadcast address: tcp_v4_connect says ENETUNREACH.
-        Some(libc::EACCES) | None => Errno::ENETUNREACH,
-        Some(number) => Errno::from_raw(number),
+    let (probe, local) = found.map_err(|error: std::io::Error| {
+        let number = error.raw_os_error();
+        number.map_or(Errno::ENETUNREACH, Errno::from_raw)
     })?;
     if peer.ip().is_multicast() {
         return Err(Errno::ENETUNREACH);

@@ -40,3 +40,26 @@ fn a_host_that_is_down() {
         }
     });
 }
+
+#[test]
+fn a_route_that_leads_nowhere() {
+    in_own_network("unreachable::a_route_that_leads_nowhere", || {
+        ip("link set lo up");
+        let sandbox = Sandbox::new();
+        for kind in ["unreachable", "prohibit", "blackhole", "throw"] {
+            for (network, host) in [
+                ("192.0.2.0/24", "192.0.2.77"),
+                ("2001:db8::/64", "2001:db8::77"),
+            ] {
+                ip(&format!("route add {kind} {network}"));
+                let connect = ["-c", CONNECT, host];
+                let natively = Command::new(tools::python()).args(connect).output();
+                let natively = String::from_utf8(natively.expect("Python runs").stdout);
+                let done = sandbox.wrap(tools::python()).args(connect).run();
+                assert_eq!(Ok(done.text().into()), natively, "{kind} {host}");
+                assert!(!done.text().is_empty(), "{kind} {host}");
+                ip(&format!("route del {kind} {network}"));
+            }
+        }
+    });
+}
