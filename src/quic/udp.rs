@@ -31,7 +31,7 @@ use super::{
     budget::{Budget, Validation},
     joined::{self, Joined},
 };
-use crate::sys::fd::{replace, watch};
+use crate::sys::fd::{replace, watch, watch_shared};
 
 /// Largest UDP payload over IPv4 (RFC 768, RFC 791): 65,535 less 20 and 8 bytes of headers. A send
 /// with segmentation offload beyond this fails with EMSGSIZE, and its datagrams vanish.
@@ -54,15 +54,17 @@ const LOOK_INTERVAL: Duration = Duration::from_millis(5);
 /// A UDP socket for quinn.
 #[derive(Debug)]
 pub(crate) struct UdpSocket {
-    /// Watched for what arrives. Not for room to send: each datagram makes some when it has left, and would wake this side.
-    io: AsyncFd<OwnedFd>,
+    /// Watched for what arrives until the port is given up. Not for room to send: each datagram makes some when it has left,
+    /// and would wake this side. Before the socket itself, for it is to be forgotten before that is closed.
+    arrivals: Mutex<Option<AsyncFd<Arc<OwnedFd>>>>,
+    socket: Arc<OwnedFd>,
     state: UdpSocketState,
     /// It would take no more.
     full: AtomicBool,
     /// Notified when it takes more.
     room: Notify,
     /// A copy of it, watched for room alone, while it is full.
-    copy: Mutex<Option<Arc<AsyncFd<OwnedFd>>>>,
+    copy: Mutex<Option<AsyncFd<OwnedFd>>>,
     /// Size of the datagrams in the last batch that was sent, in bytes.
     segment: AtomicUsize,
     budget: Arc<Budget>,
@@ -83,8 +85,11 @@ impl UdpSocket {
         reference.set_send_buffer_size(KERNEL_BUFFER)?;
         let state = UdpSocketState::new((&socket).into())?;
         socket.set_nonblocking(true)?;
+        let socket = Arc::new(OwnedFd::from(socket));
+        let arrivals = watch_shared(Arc::clone(&socket), Interest::READABLE)?;
         let socket = Arc::new(Self {
-            io: watch(socket.into(), Interest::READABLE)?,
+            arrivals: Mutex::new(Some(arrivals)),
+            socket,
             state,
             full: AtomicBool::new(false),
             room: Notify::new(),
@@ -135,21 +140,20 @@ impl UdpSocket {
         let _: io::Result<()> = self.send_joined(&mut joined);
         // Nothing leaves by the other socket, which is not watched either.
         joined.clear();
-        let freed = replace(self.io.as_fd(), unbound).and_then(|()| match self.copy().take() {
-            Some(copy) => replace(copy.as_fd(), unbound),
-            None => Ok(()),
-        });
+        self.arrivals().take();
+        self.copy().take();
+        let freed = replace(self.socket.as_fd(), unbound);
         self.waits.notify_one();
         Ok(freed?)
     }
 
     /// The socket itself, for its options.
     pub(in crate::quic) fn reference(&self) -> SockRef<'_> {
-        SockRef::from(self.io.get_ref())
+        SockRef::from(&*self.socket)
     }
 
     fn send(&self, transmit: &Transmit<'_>) -> io::Result<()> {
-        let sent = self.state.send(self.io.get_ref().into(), transmit);
+        let sent = self.state.send((&*self.socket).into(), transmit);
         if let Err(error) = &sent
             && error.kind() == io::ErrorKind::WouldBlock
             && !self.full.swap(true, Ordering::Relaxed)
@@ -159,21 +163,32 @@ impl UdpSocket {
         sent
     }
 
-    fn copy(&self) -> MutexGuard<'_, Option<Arc<AsyncFd<OwnedFd>>>> {
+    fn arrivals(&self) -> MutexGuard<'_, Option<AsyncFd<Arc<OwnedFd>>>> {
+        self.arrivals.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn copy(&self) -> MutexGuard<'_, Option<AsyncFd<OwnedFd>>> {
         self.copy.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The copy that is watched for room.
+    /// Has a copy watched for room.
     ///
     /// # Errors
     /// EMFILE; ENOMEM, ENOSPC: epoll_ctl(2).
-    fn watched_copy(&self) -> io::Result<Arc<AsyncFd<OwnedFd>>> {
+    fn watch_for_room(&self) -> io::Result<()> {
         let mut copy = self.copy();
-        if let Some(copy) = &*copy {
-            return Ok(Arc::clone(copy));
+        if copy.is_none() {
+            *copy = Some(watch(self.socket.try_clone()?, Interest::WRITABLE)?);
         }
-        let made = watch(self.io.get_ref().try_clone()?, Interest::WRITABLE)?;
-        Ok(Arc::clone(copy.insert(Arc::new(made))))
+        Ok(())
+    }
+
+    /// Ready when that has some, or is there no more.
+    fn poll_room(&self, cx: &mut Context<'_>) -> Poll<()> {
+        match &*self.copy() {
+            Some(copy) => copy.poll_write_ready(cx).map(drop),
+            None => Poll::Ready(()),
+        }
     }
 
     /// Whoever waits for room tries again.
@@ -248,7 +263,7 @@ async fn send_what_waits(weak: Weak<UdpSocket>, waits: Arc<Notify>) {
                 return;
             };
             if socket.full.load(Ordering::Relaxed) {
-                let room = find_room(socket.watched_copy());
+                let room = find_room(&weak, socket.watch_for_room());
                 drop(socket);
                 tokio::select! {
                     () = room => if let Some(socket) = weak.upgrade() {
@@ -271,16 +286,17 @@ async fn send_what_waits(weak: Weak<UdpSocket>, waits: Arc<Notify>) {
     }
 }
 
-/// Waits until a socket takes more; this is the copy that is watched for that.
-async fn find_room(copy: io::Result<Arc<AsyncFd<OwnedFd>>>) {
-    let found = match copy {
-        Ok(copy) => copy.writable().await.map(drop),
-        Err(error) => Err(error),
-    };
-    if let Err(error) = found {
+/// Waits until a socket takes more, if a copy is watched for that, or for a moment.
+async fn find_room(socket: &Weak<UdpSocket>, watched: io::Result<()>) {
+    if let Err(error) = watched {
         tracing::debug!(%error, "room in a QUIC socket is looked for by the clock");
-        tokio::time::sleep(LOOK_INTERVAL).await;
+        return tokio::time::sleep(LOOK_INTERVAL).await;
     }
+    poll_fn(|cx| match socket.upgrade() {
+        Some(socket) => socket.poll_room(cx),
+        None => Poll::Ready(()),
+    })
+    .await;
 }
 
 /// Goes behind all tasks that are ready. tokio's own yield_now goes behind a look at all sockets as well.
@@ -354,13 +370,15 @@ impl AsyncUdpSocket for UdpSocket {
         bufs: &mut [IoSliceMut<'_>],
         meta: &mut [RecvMeta],
     ) -> Poll<io::Result<usize>> {
+        let arrivals = self.arrivals();
+        let Some(arrivals) = &*arrivals else {
+            return Poll::Pending;
+        };
         loop {
-            let mut ready = ready!(self.io.poll_read_ready(cx))?;
+            let mut ready = ready!(arrivals.poll_read_ready(cx))?;
             let batch = bufs.len().min(RECEIVE_BATCH);
-            match self
-                .state
-                .recv(self.io.get_ref().into(), &mut bufs[..batch], meta)
-            {
+            let socket = (&*self.socket).into();
+            match self.state.recv(socket, &mut bufs[..batch], meta) {
                 Ok(count) => {
                     if count < batch {
                         // Nothing is left: asking once more, only to hear so, would cost another system call. What
@@ -463,10 +481,12 @@ mod tests {
     async fn a_port_can_be_given_up_while_room_is_waited_for() {
         let socket = UdpSocket::new(StdUdpSocket::bind("127.0.0.1:0").unwrap()).unwrap();
         let address = socket.local_addr().unwrap();
-        let copy = socket.watched_copy().unwrap();
+        socket.watch_for_room().unwrap();
         socket.free_port();
         assert!(StdUdpSocket::bind(address).is_ok());
-        drop(copy);
+        // Nobody waits for what is not watched any more.
+        poll_fn(|cx| socket.poll_room(cx)).await;
+        assert_eq!(Arc::strong_count(&socket.socket), 1);
     }
 
     /// No socket on loopback is ever full.

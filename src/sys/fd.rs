@@ -3,6 +3,7 @@
 use std::{
     io::{self, IoSlice, IoSliceMut},
     os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd},
+    sync::Arc,
 };
 
 use nix::{
@@ -21,7 +22,20 @@ pub(crate) fn watch(fd: OwnedFd, interest: Interest) -> io::Result<AsyncFd<Owned
     Ok(unsafe { AsyncFd::register_with_interest(fd, interest) }?)
 }
 
-/// Lets the number `fd` mean `other` from now on (dup3(2)): what it meant is closed.
+/// The same for one that others use as well.
+///
+/// # Errors
+/// ENOMEM, ENOSPC: epoll_ctl(2).
+pub(crate) fn watch_shared(
+    fd: Arc<OwnedFd>,
+    interest: Interest,
+) -> io::Result<AsyncFd<Arc<OwnedFd>>> {
+    // SAFETY: as above; and whoever shares it can only borrow it.
+    Ok(unsafe { AsyncFd::register_with_interest(fd, interest) }?)
+}
+
+/// Lets the number `fd` mean `other` from now on (dup3(2)): what it meant is closed. Nobody may watch it ([`watch`]):
+/// tokio would keep what it knows of it for ever.
 ///
 /// # Errors
 /// EBUSY: the kernel is just opening that number.

@@ -56,7 +56,7 @@ fn a_route_that_leads_nowhere() {
                 let natively = Command::new(tools::python()).args(connect).output();
                 let natively = String::from_utf8(natively.expect("Python runs").stdout);
                 let done = sandbox.wrap(tools::python()).args(connect).run();
-                assert_eq!(Ok(done.text().into()), natively, "{kind} {host}");
+                assert_eq!(Ok(done.text()), natively, "{kind} {host}");
                 assert!(!done.text().is_empty(), "{kind} {host}");
                 ip(&format!("route del {kind} {network}"));
             }

@@ -5,7 +5,14 @@
 pub(crate) mod bridge;
 mod info;
 
-use std::{io, net::SocketAddr, os::fd::AsFd, sync::Arc, time::Duration};
+use std::{
+    future::poll_fn,
+    io,
+    net::SocketAddr,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    task::Poll,
+    time::Duration,
+};
 
 use nix::errno::Errno;
 use socket2::{Domain, SockRef, Socket, TcpKeepalive, Type};
@@ -17,10 +24,7 @@ use tokio::{
 pub(crate) use info::path;
 
 use super::{listeners::Listeners, shared::Shared};
-use crate::{
-    emul::{address::canonical, transport::BindRequest},
-    sys::fd::replace,
-};
+use crate::emul::{address::canonical, transport::BindRequest};
 
 /// Connections that the kernel keeps until the program's own queue, which is as long as its backlog says,
 /// has a place for them: as many as the system allows (net.core.somaxconn), for they may come at once.
@@ -50,7 +54,8 @@ pub(crate) fn reserve(request: &BindRequest) -> io::Result<(Socket, SocketAddr)>
 /// Takes TCP connections on a port until dropped.
 #[derive(Debug)]
 pub(crate) struct Acceptor {
-    listener: Arc<TcpListener>,
+    /// Until it is dropped: the port is free at once then, as after close(2), although the task ends a little later.
+    listener: Arc<Mutex<Option<TcpListener>>>,
     task: AbortHandle,
 }
 
@@ -65,7 +70,8 @@ impl Acceptor {
         shared: &Arc<Shared>,
     ) -> io::Result<Self> {
         socket.listen(BACKLOG)?;
-        let listener = Arc::new(TcpListener::from_std(socket.into())?);
+        let listener = TcpListener::from_std(socket.into())?;
+        let listener = Arc::new(Mutex::new(Some(listener)));
         let accepting = accept(Arc::clone(&listener), listeners, Arc::clone(shared));
         let task = shared
             .workers
@@ -80,21 +86,32 @@ impl Acceptor {
 impl Drop for Acceptor {
     fn drop(&mut self) {
         self.task.abort();
-        // The port is free at once, as after close(2), although the task ends a little later.
-        let freed = self.listener.local_addr().and_then(|address| {
-            let unbound = Socket::new(Domain::for_address(address), Type::STREAM, None)?;
-            Ok(replace(self.listener.as_fd(), &unbound.into())?)
-        });
-        if let Err(error) = freed {
-            tracing::warn!(%error, "the port of a closed listener stays in use for a moment");
-        }
+        lock(&self.listener).take();
     }
 }
 
-async fn accept(listener: Arc<TcpListener>, listeners: Arc<Listeners>, shared: Arc<Shared>) {
-    loop {
-        let stream = match listener.accept().await {
-            Ok((stream, _)) => stream,
+fn lock(listener: &Mutex<Option<TcpListener>>) -> MutexGuard<'_, Option<TcpListener>> {
+    listener.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// The next connection; none once the listener is no more.
+async fn next(listener: &Mutex<Option<TcpListener>>) -> Option<io::Result<TcpStream>> {
+    poll_fn(|cx| match &*lock(listener) {
+        Some(listener) => listener.poll_accept(cx).map(Some),
+        None => Poll::Ready(None),
+    })
+    .await
+    .map(|accepted| Ok(accepted?.0))
+}
+
+async fn accept(
+    listener: Arc<Mutex<Option<TcpListener>>>,
+    listeners: Arc<Listeners>,
+    shared: Arc<Shared>,
+) {
+    while let Some(accepted) = next(&listener).await {
+        let stream = match accepted {
+            Ok(stream) => stream,
             Err(error) if is_of_one_connection(&error) => continue,
             Err(error) => {
                 tracing::warn!(%error, "no TCP connection can be accepted; raise the limit of open files (ulimit -n)");
