@@ -14,7 +14,7 @@ use nix::errno::Errno;
 use quinn::{RecvStream, SendStream, WriteError};
 use tokio::{net::TcpStream, task::AbortHandle};
 
-use super::{fallback, flow::Flow, shared::Shared, tcp};
+use super::{fallback, flow::Flow, route, shared::Shared, tcp};
 use crate::emul::{
     socket::SocketId,
     transport::{BridgedEnd, ConnectRequest},
@@ -22,6 +22,7 @@ use crate::emul::{
 use crate::quic::{
     bridge,
     code::Refusal,
+    config::LEAST_MTU,
     link::Share,
     pool::{InLine, Key, Opening},
     preface::Preface,
@@ -128,7 +129,7 @@ pub(crate) async fn by_quic(
             ));
         }
         Ok(Err(refusal)) => refusal,
-        Err(_) => unanswered(key.peer, timeout, &shared),
+        Err(_) => unanswered(key, timeout, &shared),
     };
     if let Some(advice) = &refusal.advice {
         tracing::error!("cannot connect to {}: {advice}", key.peer);
@@ -138,14 +139,26 @@ pub(crate) async fn by_quic(
 }
 
 /// What is said when nobody has answered.
-fn unanswered(peer: SocketAddr, timeout: Duration, shared: &Shared) -> Refusal {
-    let udp = shared.settings.port_offset.to_udp(peer);
+fn unanswered(key: Key, timeout: Duration, shared: &Shared) -> Refusal {
+    let udp = shared.settings.port_offset.to_udp(key.peer);
+    let udp = udp.unwrap_or(key.peer);
+    let mtu = route::find(udp, Some(key.source)).map_or(0, |route| route.mtu());
+    // IPv4's header is 20 bytes shorter.
+    let least = LEAST_MTU - if udp.is_ipv4() { 20 } else { 0 };
+    let advice = if (1..least).contains(&mtu) {
+        format!(
+            "the way there takes packets of {mtu} bytes, and QUIC needs {least}; raise the MTU of the link, or leave these connections on TCP (--tcp {})",
+            key.peer.ip()
+        )
+    } else {
+        format!(
+            "nothing that speaks QUIC answered within {timeout:?}; is its program running under quicwrap, and does a firewall let UDP port {} through?",
+            udp.port()
+        )
+    };
     Refusal {
         errno: Errno::ETIMEDOUT,
-        advice: Some(format!(
-            "nothing that speaks QUIC answered within {timeout:?}; is its program running under quicwrap, and does a firewall let UDP port {} through?",
-            udp.unwrap_or(peer).port()
-        )),
+        advice: Some(advice),
     }
 }
 

@@ -1,6 +1,6 @@
 //! Peers that are out of reach without a firewall: TCP says so at once or after some seconds, and not after minutes.
 
-use std::process::Command;
+use std::{net::UdpSocket, process::Command};
 
 use crate::common::{Sandbox, namespace::in_own_network, tools};
 
@@ -61,5 +61,22 @@ fn a_route_that_leads_nowhere() {
                 ip(&format!("route del {kind} {network}"));
             }
         }
+    });
+}
+
+#[test]
+fn a_link_that_is_too_narrow_for_quic() {
+    in_own_network("unreachable::a_link_that_is_too_narrow_for_quic", || {
+        ip("link set lo up mtu 1000");
+        std::fs::write("/proc/sys/net/ipv4/tcp_syn_retries", "1")
+            .expect("a sysctl of this network");
+        let sandbox = Sandbox::new();
+        // It hears nothing.
+        let _server = UdpSocket::bind("127.0.0.1:7").expect("port 7 is free here");
+        let client = sandbox.wrap(tools::python());
+        let done = client.args(["-c", CONNECT, "127.0.0.1"]).run();
+        assert_eq!(done.text(), "ETIMEDOUT\n");
+        let advice = "takes packets of 1000 bytes, and QUIC needs 1228";
+        assert!(done.stderr.contains(advice), "{}", done.stderr);
     });
 }

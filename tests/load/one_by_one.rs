@@ -19,7 +19,7 @@ const STEP: usize = 10_000;
 const SAMPLES: usize = 16;
 
 /// Growth of a supervisor's memory between the second and the last quarter of a run that is no leak, KiB.
-const MARGIN: u64 = 3 << 10;
+const MARGIN: u64 = 1 << 10;
 
 /// How many of a kind are made; all kinds grow as the short connections do.
 fn scaled(default: usize) -> usize {
