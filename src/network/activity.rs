@@ -100,14 +100,10 @@ impl Activity {
     /// connection's beginning then, in one datagram, and its peer is woken once. To be called by the thread that this
     /// belongs to.
     pub(super) fn give_way(&self) {
-        self.yield_now();
+        self.yield_by(thread::yield_now, Instant::now);
     }
 
     /// Returns whether the thread had the processor back soon; not at all if it did not have it back soon lately.
-    fn yield_now(&self) -> bool {
-        self.yield_by(thread::yield_now, Instant::now)
-    }
-
     fn yield_by(&self, yields: impl FnOnce(), now: impl Fn() -> Instant) -> bool {
         let begin = now();
         let mut refrains = self.refrains.lock().unwrap_or_else(PoisonError::into_inner);
@@ -128,11 +124,11 @@ impl Activity {
     }
 
     /// Whether bytes are moved before the thread would go to sleep.
-    async fn moves_soon(&self) -> bool {
+    async fn moves_soon(&self, yields: impl Fn(), now: impl Fn() -> Instant) -> bool {
         let before = self.moves.load(Ordering::Relaxed);
-        let begin = Instant::now();
+        let begin = now();
         // Whoever else wants this processor comes first.
-        while begin.elapsed() < AWAKE && self.yield_now() {
+        while now() - begin < AWAKE && self.yield_by(&yields, &now) {
             tokio::task::yield_now().await;
             if self.moves.load(Ordering::Relaxed) != before {
                 return true;
@@ -150,7 +146,8 @@ pub(super) async fn stay_awake(activity: Arc<Activity>) {
         activity.next_move().await;
         sureness = judge(sureness, begin.elapsed() < SHORT_WAIT);
         while sureness >= SURE {
-            sureness = judge(sureness, activity.moves_soon().await);
+            let moves_soon = activity.moves_soon(thread::yield_now, Instant::now);
+            sureness = judge(sureness, moves_soon.await);
         }
     }
 }
@@ -223,11 +220,13 @@ mod tests {
 
     #[tokio::test]
     async fn a_move_ends_the_wait() {
-        let activity = Arc::new(Activity::default());
-        assert!(!activity.moves_soon().await);
-        let other = Arc::clone(&activity);
-        let mover = async move { other.note(SocketId(1), MUCH as usize) };
-        let (moved, ()) = tokio::join!(activity.moves_soon(), mover);
+        let activity = Activity::default();
+        let clock = Cell::new(Instant::now());
+        let yields = || clock.set(clock.get() + AWAKE / 10);
+        let moves_soon = || activity.moves_soon(yields, || clock.get());
+        assert!(!moves_soon().await);
+        let mover = async { activity.note(SocketId(1), MUCH as usize) };
+        let (moved, ()) = tokio::join!(moves_soon(), mover);
         assert!(moved);
         assert_eq!(activity.much().await, Some(SocketId(1)));
     }
