@@ -23,7 +23,10 @@ use tokio::{
 
 pub(crate) use info::path;
 
-use super::{listeners::Listeners, shared::Shared};
+use super::{
+    listeners::{Arrival, Listeners},
+    shared::Shared,
+};
 use crate::emul::{address::canonical, transport::BindRequest};
 
 /// Connections that the kernel keeps until the program's own queue, which is as long as its backlog says,
@@ -94,14 +97,20 @@ fn lock(listener: &Mutex<Option<TcpListener>>) -> MutexGuard<'_, Option<TcpListe
     listener.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// The next connection; none once the listener is no more.
-async fn next(listener: &Mutex<Option<TcpListener>>) -> Option<io::Result<TcpStream>> {
+/// The next connection, and when it came; none once the listener is no more.
+async fn next(
+    listener: &Mutex<Option<TcpListener>>,
+    listeners: &Listeners,
+) -> Option<(io::Result<TcpStream>, Option<Arrival>)> {
     poll_fn(|cx| match &*lock(listener) {
-        Some(listener) => listener.poll_accept(cx).map(Some),
+        Some(listener) => listener.poll_accept(cx).map(|accepted| {
+            let stream = accepted.map(|(stream, _)| stream);
+            // While this is locked nobody listens anew.
+            Some((stream, listeners.arrival()))
+        }),
         None => Poll::Ready(None),
     })
     .await
-    .map(|accepted| Ok(accepted?.0))
 }
 
 async fn accept(
@@ -109,7 +118,7 @@ async fn accept(
     listeners: Arc<Listeners>,
     shared: Arc<Shared>,
 ) {
-    while let Some(accepted) = next(&listener).await {
+    while let Some((accepted, arrival)) = next(&listener, &listeners).await {
         let stream = match accepted {
             Ok(stream) => stream,
             Err(error) if is_of_one_connection(&error) => continue,
@@ -119,7 +128,7 @@ async fn accept(
                 continue;
             }
         };
-        if let Err(error) = enter(stream, &listeners, &shared).await {
+        if let Err(error) = enter((stream, arrival), &listeners, &shared).await {
             tracing::debug!(%error, "a TCP connection was turned away");
         }
     }
@@ -139,8 +148,11 @@ fn is_of_one_connection(error: &io::Error) -> bool {
     )
 }
 
-async fn enter(stream: TcpStream, listeners: &Listeners, shared: &Arc<Shared>) -> io::Result<()> {
-    let arrival = listeners.arrival();
+async fn enter(
+    (stream, arrival): (TcpStream, Option<Arrival>),
+    listeners: &Listeners,
+    shared: &Arc<Shared>,
+) -> io::Result<()> {
     let (local, peer) = (
         canonical(stream.local_addr()?),
         canonical(stream.peer_addr()?),
