@@ -93,7 +93,11 @@ pub(crate) fn setsockopt(
     transport: &dyn Transport,
 ) -> Answer {
     match option {
-        name::SO_LINGER => set_linger(socket, value.bytes()?)?,
+        name::SO_LINGER => {
+            // sock_setsockopt reads an int whatever the option is.
+            value.integer()?;
+            set_linger(socket, value.bytes()?)?;
+        }
         name::SO_MAX_PACING_RATE => set_pacing_rate(socket, value)?,
         name::SO_SNDBUF => {
             let bytes = doubled(value.integer()?, limits.wmem_max, MIN_SEND_BUFFER);

@@ -1,5 +1,5 @@
 // Values that are shorter or longer than an int; IPV6_V6ONLY of an address that is bound; SO_INCOMING_CPU that is set on a
-// connection; accept(2) with no room for an address; SO_BINDTODEVICE without a device.
+// connection; accept(2) with no room for an address; SO_BINDTODEVICE without a device; values that are nowhere.
 #include "probe.h"
 
 static void lengths(const char *what, int fd, int level, int name) {
@@ -60,6 +60,20 @@ static void no_device(int fd) {
     T(setsockopt(fd, SOL_SOCKET, SO_BINDTODEVICE, none, sizeof none));
 }
 
+static void nowhere(void) {
+    int fd = tcp6();
+    void *pointers[] = {NULL, (void *)8};
+    for (size_t i = 0; i < sizeof pointers / sizeof *pointers; i++)
+        for (socklen_t length = 0; length <= 9; length++) {
+            T(setsockopt(fd, SOL_SOCKET, SO_LINGER, pointers[i], length));
+            T(setsockopt(fd, SOL_SOCKET, SO_KEEPALIVE, pointers[i], length));
+            T(setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, pointers[i], length));
+            T(setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, pointers[i], length));
+            T(setsockopt(fd, IPPROTO_IPV6, IPV6_UNICAST_HOPS, pointers[i], length));
+        }
+    close(fd);
+}
+
 int main(void) {
     int c, d, listener = listener4(), processor = 100;
     socklen_t length = sizeof processor;
@@ -78,6 +92,7 @@ int main(void) {
     without_room(listener);
     no_device(listener);
     no_device(c);
+    nowhere();
     MUST(setsockopt(d, SOL_SOCKET, SO_INCOMING_CPU, &processor, length));
     processor = -1;
     T(getsockopt(d, SOL_SOCKET, SO_INCOMING_CPU, &processor, &length));

@@ -62,7 +62,14 @@ pub(super) fn setsockopt(supervisor: &Supervisor, call: &Call<'_>) -> Answer {
             return Ok(Outcome::Native("the pair keeps the option"));
         }
         let length = usize::try_from(call.int(4)).map_err(|_| Errno::EINVAL)?;
-        let bytes = call.read(call.pointer(3), length.min(option_bytes(option)));
+        let read = length.min(option_bytes(option));
+        let pointer = call.pointer(3);
+        let bytes = if pointer.is_null() && option.0 == libc::IPPROTO_IPV6 {
+            // do_ipv6_setsockopt takes nothing for zero.
+            Ok(vec![0; read])
+        } else {
+            call.read(pointer, read)
+        };
         if bytes == Err(Errno::ESRCH) {
             return Err(Errno::ESRCH);
         }
