@@ -55,7 +55,7 @@ const LOOK_INTERVAL: Duration = Duration::from_millis(5);
 #[derive(Debug)]
 pub(crate) struct UdpSocket {
     /// Watched for what arrives until the port is given up. Not for room to send: each datagram makes some when it has left,
-    /// and would wake this side. Before the socket itself, for it is to be forgotten before that is closed.
+    /// and would wake this side.
     arrivals: Mutex<Option<AsyncFd<Arc<OwnedFd>>>>,
     socket: Arc<OwnedFd>,
     state: UdpSocketState,

@@ -30,7 +30,7 @@ pub(crate) fn watch_shared(
     fd: Arc<OwnedFd>,
     interest: Interest,
 ) -> io::Result<AsyncFd<Arc<OwnedFd>>> {
-    // SAFETY: as above; and whoever shares it can only borrow it.
+    // SAFETY: as above; who shares it can only borrow it, and `replace` is not for what is watched.
     Ok(unsafe { AsyncFd::register_with_interest(fd, interest) }?)
 }
 
