@@ -55,6 +55,11 @@ pub(crate) const RARELY_SET: &[i32] = &[
     libc::SO_BUSY_POLL,
 ];
 
+/// Whether NULL stands for a value of zero: do_ipv6_setsockopt takes it so.
+pub(crate) fn takes_null(option: Name) -> bool {
+    option.0 == libc::IPPROTO_IPV6
+}
+
 /// The value that the program passes to setsockopt(2): its length, and its bytes or why they cannot be
 /// read. Which of the two is looked at first differs by level.
 #[derive(Debug, Clone)]

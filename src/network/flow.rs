@@ -99,7 +99,8 @@ pub(crate) struct Flow {
     pub(crate) hurry: Notify,
     /// Notified when the peer has reset its direction, so that the other ends as well.
     pub(crate) reset: Notify,
-    /// The program has closed so that the peer is to see a reset, and what it had written is counted.
+    /// The program has closed, or shut down both directions, so that the peer is to see a reset, and what it had written is
+    /// counted.
     pub(crate) cut_off: AtomicBool,
     /// Our end was shut down for writing. From then on a hang-up may also mean that the program has
     /// merely shut down its own direction.

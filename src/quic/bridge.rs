@@ -7,6 +7,7 @@
 //! | end of file: the program has shut down writing | FIN |
 //! | hang-up: the program has closed | FIN, STOP_SENDING(CLOSED) |
 //! | ECONNRESET (closed with data unread), or SO_LINGER 0 | STOP_SENDING(RESET, and where) |
+//! | no room for what comes: both directions are shut down | STOP_SENDING(RESET, and where) |
 //! | shutdown(SHUT_WR) | FIN |
 //! | reset, once all bytes are delivered | STOP_SENDING(RESET), RESET_STREAM, connection lost |
 //! | reset, if the program writes | STOP_SENDING(CLOSED): TCP answers data after close with RST |

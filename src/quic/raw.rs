@@ -62,8 +62,10 @@ pub(crate) async fn serve(
     listeners: &Listeners,
     shared: &Shared,
 ) {
-    let arrival = listeners.arrival();
-    let (Some(arrival), Some(mut share)) = (arrival, link.share()) else {
+    let Some(arrival) = listeners.arrival() else {
+        return refuse(&link);
+    };
+    let Some(mut share) = link.share() else {
         return;
     };
     let accepted = tokio::select! {
@@ -78,8 +80,12 @@ pub(crate) async fn serve(
             let bridge = |flow| run_server(flow, Arc::clone(&link), events);
             shared.run(id, end, share.into(), bridge).await;
         }
-        Err(_) => link.connection.close(code::REFUSED, b"nobody listens"),
+        Err(_) => refuse(&link),
     }
+}
+
+fn refuse(link: &Link) {
+    link.connection.close(code::REFUSED, b"nobody listens");
 }
 
 async fn run_server(flow: Arc<Flow>, link: Arc<Link>, events: &dyn Events) {

@@ -372,6 +372,7 @@ impl AsyncUdpSocket for UdpSocket {
     ) -> Poll<io::Result<usize>> {
         let arrivals = self.arrivals();
         let Some(arrivals) = &*arrivals else {
+            // The port was given up: nothing comes any more.
             return Poll::Pending;
         };
         loop {

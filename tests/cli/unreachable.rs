@@ -44,7 +44,6 @@ fn a_host_that_is_down() {
 #[test]
 fn a_route_that_leads_nowhere() {
     in_own_network("unreachable::a_route_that_leads_nowhere", || {
-        ip("link set lo up");
         let sandbox = Sandbox::new();
         for kind in ["unreachable", "prohibit", "blackhole", "throw"] {
             for (network, host) in [
@@ -53,10 +52,9 @@ fn a_route_that_leads_nowhere() {
             ] {
                 ip(&format!("route add {kind} {network}"));
                 let connect = ["-c", CONNECT, host];
-                let natively = Command::new(tools::python()).args(connect).output();
-                let natively = String::from_utf8(natively.expect("Python runs").stdout);
+                let natively = sandbox.plain(tools::python()).args(connect).run();
                 let done = sandbox.wrap(tools::python()).args(connect).run();
-                assert_eq!(Ok(done.text()), natively, "{kind} {host}");
+                assert_eq!(done.text(), natively.text(), "{kind} {host}");
                 assert!(!done.text().is_empty(), "{kind} {host}");
                 ip(&format!("route del {kind} {network}"));
             }
@@ -67,7 +65,7 @@ fn a_route_that_leads_nowhere() {
 #[test]
 fn a_link_that_is_too_narrow_for_quic() {
     in_own_network("unreachable::a_link_that_is_too_narrow_for_quic", || {
-        ip("link set lo up mtu 1000");
+        ip("link set lo mtu 1000");
         std::fs::write("/proc/sys/net/ipv4/tcp_syn_retries", "1")
             .expect("a sysctl of this network");
         let sandbox = Sandbox::new();

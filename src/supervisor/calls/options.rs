@@ -10,7 +10,7 @@ use crate::emul::{
     self,
     options::name,
     outcome::{Answer, Outcome},
-    setsockopt::{RARELY_SET, Value},
+    setsockopt::{RARELY_SET, Value, takes_null},
 };
 use crate::supervisor::{Supervisor, call::Call, pair, sockets::Entry};
 use crate::zpoline::{self, mark};
@@ -64,8 +64,7 @@ pub(super) fn setsockopt(supervisor: &Supervisor, call: &Call<'_>) -> Answer {
         let length = usize::try_from(call.int(4)).map_err(|_| Errno::EINVAL)?;
         let read = length.min(option_bytes(option));
         let pointer = call.pointer(3);
-        let bytes = if pointer.is_null() && option.0 == libc::IPPROTO_IPV6 {
-            // do_ipv6_setsockopt takes nothing for zero.
+        let bytes = if pointer.is_null() && takes_null(option) {
             Ok(vec![0; read])
         } else {
             call.read(pointer, read)
