@@ -15,7 +15,7 @@
 
 use std::{
     future::Future,
-    pin::{Pin, pin},
+    pin::Pin,
     sync::{Arc, atomic::Ordering},
     time::Duration,
 };
@@ -24,7 +24,7 @@ use bytes::Bytes;
 use nix::errno::Errno;
 use quinn::{ConnectionError, ReadError, RecvStream, SendStream, StoppedError, VarInt, WriteError};
 
-use super::{code, raw::Wire};
+use super::{code, raw::Wire, send_window::Writer};
 use crate::emul::transport::{Closing, Events};
 use crate::network::{
     ending::{self, Ended, Patience},
@@ -35,9 +35,6 @@ use crate::network::{
 /// How long a side that was told of a reset may take to answer. It does not if it had sent FIN, and
 /// all was acknowledged, before it was told.
 const RESET_PATIENCE: Duration = Duration::from_secs(2);
-/// How long a stream may keep the others from writing, once in its life: one whose peer does not read waits for that, and
-/// not for the send window.
-const TURN: Duration = Duration::from_millis(5);
 /// How late an acknowledgement may be, RFC 9000 section 18.2.
 const MAX_ACK_DELAY: Duration = Duration::from_millis(25);
 
@@ -127,7 +124,7 @@ async fn settle(flow: &Flow, ended: Ended, send: &mut SendStream) -> bool {
 async fn up(flow: &Flow, send: &mut SendStream, events: &dyn Events) -> Ended {
     let mut stopped: Stopped = Box::pin(send.stopped());
     let mut buffer = ReadBuffer::default();
-    let mut takes_turns = true;
+    let mut writer = Writer::default();
     loop {
         let read = if buffer.is_drained() {
             Err(Errno::EAGAIN)
@@ -139,7 +136,7 @@ async fn up(flow: &Flow, send: &mut SendStream, events: &dyn Events) -> Ended {
                 flow.sent.fetch_add(chunk.len() as u64, Ordering::Relaxed);
                 let written = tokio::select! {
                     biased;
-                    written = write_in_turn(flow, send, chunk, &mut takes_turns) => written,
+                    written = write(flow, &mut writer, send, chunk) => written,
                     () = flow.reset.notified() => return Ended::Reset(Errno::ECONNRESET),
                 };
                 match written {
@@ -187,27 +184,17 @@ async fn up(flow: &Flow, send: &mut SendStream, events: &dyn Events) -> Ended {
     }
 }
 
-/// Writes when it is the stream's turn. One that has kept the others waiting takes none any more: its peer reads slowly.
-async fn write_in_turn(
+/// Writes when it is the stream's turn, if others write to the same QUIC connection.
+async fn write(
     flow: &Flow,
+    writer: &mut Writer,
     send: &mut SendStream,
     chunk: Bytes,
-    takes_turns: &mut bool,
 ) -> Result<(), WriteError> {
-    let link = match &flow.carrier {
-        Carrier::Quic { link, .. } if *takes_turns => link,
-        _ => return send.write_chunk(chunk).await,
-    };
-    let turn = link.turn.lock().await;
-    let mut write = pin!(send.write_chunk(chunk));
-    tokio::select! {
-        biased;
-        written = &mut write => return written,
-        () = tokio::time::sleep(TURN) => {}
+    match &flow.carrier {
+        Carrier::Quic { link, .. } => link.write(writer, send, chunk).await,
+        Carrier::Tcp(_) => send.write_chunk(chunk).await,
     }
-    *takes_turns = false;
-    drop(turn);
-    write.await
 }
 
 /// The program has shut down writing or closed: FIN, after all it wrote. A reset is told by the other

@@ -1,7 +1,7 @@
 //! QUIC transport parameters and endpoint settings, each with its reason.
 #![forbid(unsafe_code)]
 
-use std::{sync::Arc, time::Duration};
+use std::{ops::RangeInclusive, sync::Arc, time::Duration};
 
 use clap::ValueEnum;
 use quinn::{
@@ -33,7 +33,9 @@ pub(crate) const STREAM_WINDOW: u32 = 4;
 /// so that a stalled reader never stalls another stream. A sender's congestion window takes round trips
 /// to grow beyond this, and the first stream is usually taken within one.
 const FIRST_WINDOW: u32 = 1 << 20;
-/// Unacknowledged bytes of a whole QUIC connection that are kept for retransmission, or a stream's window if that is more.
+/// Unacknowledged bytes of a whole QUIC connection that are kept for retransmission: so many at the start, and at most so
+/// many, or a stream's window if that is more. The congestion window decides in between (`send_window.rs`).
+const FIRST_SEND_WINDOW: u64 = 256 << 10;
 const SEND_WINDOW: u64 = 64 << 20;
 /// The same on loopback, where nothing but the peer's socket buffer holds them: what is beyond that (8 MiB if the host
 /// allows, its own bookkeeping included) is lost. Eight streams move half as much
@@ -190,11 +192,6 @@ impl Tuning {
         streams: u32,
     ) -> TransportConfig {
         let mtu = self.mtu.unwrap_or(link_mtu);
-        let send_window = if is_loopback(link_mtu) {
-            LOOPBACK_SEND_WINDOW
-        } else {
-            SEND_WINDOW.max(self.stream_window())
-        };
         let (initial, upper) = payloads(mtu);
         let mut discovery = MtuDiscoveryConfig::default();
         discovery.upper_bound(upper);
@@ -213,13 +210,22 @@ impl Tuning {
             .stream_receive_window(VarInt::try_from(self.stream_window()).unwrap_or(VarInt::MAX))
             // Unlimited: one stalled reader must never stall another stream.
             .receive_window(VarInt::MAX)
-            .send_window(send_window)
+            .send_window(*self.send_window(link_mtu).end())
             .max_concurrent_bidi_streams(VarInt::from_u32(streams))
             .max_concurrent_uni_streams(VarInt::from_u32(MAX_CONTROL_STREAMS))
             .datagram_receive_buffer_size(None)
             .max_idle_timeout(IdleTimeout::try_from(idle_timeout).ok())
             .keep_alive_interval(Some(KEEP_ALIVE.min(idle_timeout / 3)));
         config
+    }
+
+    /// Bytes that all streams of a connection together may have in flight or yet to be sent, at least and at most.
+    pub(crate) fn send_window(self, link_mtu: u32) -> RangeInclusive<u64> {
+        if is_loopback(link_mtu) {
+            LOOPBACK_SEND_WINDOW..=LOOPBACK_SEND_WINDOW
+        } else {
+            FIRST_SEND_WINDOW..=SEND_WINDOW.max(self.stream_window())
+        }
     }
 
     fn stream_window(self) -> u64 {

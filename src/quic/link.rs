@@ -7,12 +7,14 @@ use std::{
     time::Duration,
 };
 
-use quinn::{Connection, VarInt};
+use bytes::Bytes;
+use quinn::{Connection, SendStream, VarInt, WriteError};
 use tokio::{sync::Notify, time::Instant};
 
 use super::{
     code,
     config::{self, Tuning},
+    send_window::{SendWindow, Writer},
 };
 use crate::emul::transport::PathInfo;
 
@@ -31,9 +33,8 @@ pub(crate) struct Link {
     taken: Mutex<Taken>,
     /// For what it allows them.
     tuning: Tuning,
-    /// Held by the stream that writes: quinn lets those that wait for the send window go on in the reverse order in
-    /// which they began to, so that of many some would never come to it.
-    pub(crate) turn: tokio::sync::Mutex<()>,
+    /// How far ahead of the network its streams write.
+    window: SendWindow,
 }
 
 /// What a link is used for. Each short connection changes it, and wakes nobody by that.
@@ -105,8 +106,10 @@ impl Drop for Share {
 }
 
 impl Link {
-    /// A link over an established connection.
-    pub(crate) fn new(connection: Connection, tuning: Tuning) -> Arc<Self> {
+    /// A link over an established connection whose path has a first link with this MTU.
+    pub(crate) fn new(connection: Connection, tuning: Tuning, link_mtu: u32) -> Arc<Self> {
+        let window = SendWindow::new(tuning.send_window(link_mtu));
+        window.fit(&connection);
         Arc::new(Self {
             connection,
             usage: Mutex::new(Usage {
@@ -121,7 +124,7 @@ impl Link {
                 allowed: config::FIRST_STREAMS,
             }),
             tuning,
-            turn: tokio::sync::Mutex::default(),
+            window,
         })
     }
 
@@ -157,6 +160,17 @@ impl Link {
             received_packets: stats.udp_rx.datagrams,
             ..PathInfo::default()
         }
+    }
+
+    /// Writes a chunk to a stream of the link, when it is that one's turn.
+    pub(crate) async fn write(
+        &self,
+        writer: &mut Writer,
+        send: &mut SendStream,
+        chunk: Bytes,
+    ) -> Result<(), WriteError> {
+        let writing = writer.write(&self.window, &self.connection, send, chunk);
+        writing.await
     }
 
     /// One more stream has been taken.

@@ -16,6 +16,7 @@ pub(crate) mod pool;
 pub(crate) mod preface;
 pub(crate) mod qlog;
 pub(crate) mod raw;
+pub(crate) mod send_window;
 pub(crate) mod server;
 mod steering;
 mod udp;

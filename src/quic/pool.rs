@@ -355,13 +355,14 @@ impl Pool {
                 advice: Some(error.to_string()),
             })?;
         let server_name = key.peer.ip().to_string();
+        let link_mtu = route.mtu();
         let connecting = endpoint
             .connect_with(config, udp, &server_name)
             // Port 0, which TCP's SYN would find closed.
             .map_err(|_| Errno::ECONNREFUSED)?;
         tokio::select! {
             connected = connecting => match connected {
-                Ok(connection) => Ok(Link::new(connection, self.settings.tuning)),
+                Ok(connection) => Ok(Link::new(connection, self.settings.tuning, link_mtu)),
                 Err(error) => {
                     let shown = code::shown(&error);
                     tracing::info!(peer = %key.peer, error = shown, "no QUIC connection");

@@ -14,8 +14,8 @@ use std::{
 };
 
 use quinn::{
-    Connection, ConnectionError, Endpoint, EndpointConfig, Incoming, RecvStream, SendStream,
-    ServerConfig, Side, TokioRuntime, VarInt, crypto::rustls::QuicServerConfig,
+    ConnectionError, Endpoint, EndpointConfig, Incoming, RecvStream, SendStream, ServerConfig,
+    Side, TokioRuntime, VarInt, crypto::rustls::QuicServerConfig,
 };
 
 use tokio::{
@@ -301,12 +301,11 @@ impl Server {
     async fn serve(self: Arc<Self>, arrived: (Incoming, usize), place: Place, shared: Arc<Shared>) {
         let client = canonical(arrived.0.remote_address());
         let entrance = arrived.1;
-        let connection = match self.handshake(arrived, client, &shared.settings).await {
-            Ok(connection) => connection,
+        let link = match self.handshake(arrived, client, &shared.settings).await {
+            Ok(link) => link,
             Err(error) => return error.report(&self.trust, client),
         };
         drop(place);
-        let link = Link::new(connection, shared.settings.tuning);
         tracing::info!(%client, "accepted a QUIC connection");
         if !self.keep(&link, entrance) {
             return say_go_away(link).await;
@@ -352,7 +351,7 @@ impl Server {
         (incoming, entrance): (Incoming, usize),
         client: SocketAddr,
         settings: &Settings,
-    ) -> Result<Connection, HandshakeError> {
+    ) -> Result<Arc<Link>, HandshakeError> {
         let mut config = self.config.clone();
         let crypto = self.trust.server_config(client)?;
         config.crypto = Arc::new(QuicServerConfig::try_from(crypto)?);
@@ -376,7 +375,7 @@ impl Server {
         if let Some(validation) = validation {
             validation.proven();
         }
-        Ok(connection)
+        Ok(Link::new(connection, settings.tuning, mtu))
     }
 
     /// Limits what is sent to a client until its address is known to be its own. Nobody can pretend to

@@ -127,7 +127,7 @@ impl Supervisor {
     /// when the target's ports are free again.
     ///
     /// # Errors
-    /// Of the loop's own descriptors: EMFILE, ENOMEM.
+    /// Of the loop's own descriptors: EMFILE, ENOMEM; EBADF, ENOTTY if somebody has closed or replaced one.
     pub(crate) fn run(&self, front: Front, hooks: Hooks<'_>) -> nix::Result<Option<Farewell>> {
         let signals = signals()?;
         let readable = |tag| EpollEvent::new(EpollFlags::EPOLLIN, tag);
@@ -189,7 +189,7 @@ impl Supervisor {
         let [calls, events] = ready.map(|fd| fd.revents().unwrap_or(PollFlags::empty()));
         let drained = !events.is_empty() && self.events(processes, signals)?;
         if calls.contains(PollFlags::POLLIN) {
-            self.receive();
+            self.receive()?;
         } else if !calls.is_empty() {
             processes.all_gone = true;
             processes.wait_for_target();
@@ -236,13 +236,17 @@ impl Supervisor {
         Ok(drained)
     }
 
-    fn receive(&self) {
+    fn receive(&self) -> nix::Result<()> {
         match self.listener.receive() {
             Ok(trapped) => self.handle(trapped),
             // The caller was killed or interrupted between the poll and this.
             Err(Errno::ENOENT | Errno::EINTR) => {}
-            Err(error) => tracing::error!(%error, "cannot receive a trapped call"),
+            Err(error) => {
+                tracing::error!(%error, "cannot receive trapped calls any more");
+                return Err(error);
+            }
         }
+        Ok(())
     }
 
     /// Until when nothing needs doing unasked.

@@ -34,6 +34,7 @@ mod reload;
 mod restart;
 mod signals;
 mod signed;
+mod slow_path;
 mod sockets;
 mod stats;
 mod stats_places;

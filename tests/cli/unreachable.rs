@@ -12,7 +12,8 @@ except OSError as error:
     print(errno.errorcode[error.errno])
 ";
 
-fn ip(words: &str) {
+/// Runs ip(8).
+pub(super) fn ip(words: &str) {
     let done = Command::new(tools::need("ip"))
         .args(words.split(' '))
         .status();
