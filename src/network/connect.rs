@@ -14,7 +14,13 @@ use nix::errno::Errno;
 use quinn::{RecvStream, SendStream, WriteError};
 use tokio::{net::TcpStream, task::AbortHandle};
 
-use super::{fallback, flow::Flow, route, shared::Shared, tcp};
+use super::{
+    fallback,
+    flow::{Carrier, Flow},
+    route,
+    shared::Shared,
+    tcp,
+};
 use crate::emul::{
     socket::SocketId,
     transport::{BridgedEnd, ConnectRequest},
@@ -23,10 +29,11 @@ use crate::quic::{
     bridge,
     code::Refusal,
     config::LEAST_MTU,
-    link::Share,
+    link::{Link, Share},
     pool::{InLine, Key, Opening},
     preface::Preface,
     raw::Wire,
+    send_window::Writer,
 };
 
 /// A stream for a connection.
@@ -187,8 +194,10 @@ pub(super) async fn carry(
     shared: Arc<Shared>,
 ) {
     flow.activity.give_way();
-    // A connection that is lost is noticed by the bridge.
-    let _ = introduce(&mut send, source_port).await;
+    if let Carrier::Quic { link, .. } = &flow.carrier {
+        // A connection that is lost is noticed by the bridge.
+        let _ = introduce(link, &mut send, source_port).await;
+    }
     shared
         .carry(flow, |flow| async {
             bridge::run(flow, send, recv, &*shared.events).await;
@@ -196,8 +205,10 @@ pub(super) async fn carry(
         .await;
 }
 
-async fn introduce(send: &mut SendStream, source_port: u16) -> Result<(), WriteError> {
-    send.write_all(&Preface { source_port }.encode()).await
+async fn introduce(link: &Link, send: &mut SendStream, source_port: u16) -> Result<(), WriteError> {
+    let preface = Preface { source_port }.encode();
+    let mut writer = Writer::default();
+    link.write(&mut writer, send, preface.into()).await
 }
 
 /// What carries a connection that is being made.
@@ -242,7 +253,7 @@ async fn open(dialled: Dialled, shared: &Shared) -> Result<Established, Refusal>
     drop(opening);
     let (mut send, recv) = opened.map_err(|error| shared.pool.refusal(&error))?;
     if shared.settings.wire == Wire::Quicwrap {
-        let written = introduce(&mut send, local.port()).await;
+        let written = introduce(&share, &mut send, local.port()).await;
         written.map_err(|_| Refusal::from(Errno::ECONNREFUSED))?;
     }
     Ok(Established::Quic((share, send, recv), local))
