@@ -89,6 +89,11 @@ pub(crate) enum LaunchError {
     /// The code of the fast path.
     #[error(transparent)]
     Image(#[from] ImageError),
+    /// What the supervisor waits with.
+    #[error(
+        "the supervisor cannot go on: {0}; the program's socket calls fail from now on (ENOSYS), start it again"
+    )]
+    Serving(Errno),
     /// A system call that starting needs.
     #[error("cannot start: {0}")]
     System(#[from] Errno),
@@ -244,7 +249,7 @@ fn serve(
         begin_drain: &|| network.drain(),
         released: &release_standard_error,
     };
-    let mut farewell = supervisor.run(front, hooks)?;
+    let mut farewell = supervisor.run(front, hooks).map_err(LaunchError::Serving)?;
     if !network.deliver(plan.options.linger()) {
         if let Some(farewell) = farewell.take() {
             farewell.send();

@@ -241,10 +241,7 @@ impl Supervisor {
             Ok(trapped) => self.handle(trapped),
             // The caller was killed or interrupted between the poll and this.
             Err(Errno::ENOENT | Errno::EINTR) => {}
-            Err(error) => {
-                tracing::error!(%error, "cannot receive trapped calls any more");
-                return Err(error);
-            }
+            Err(error) => return Err(error),
         }
         Ok(())
     }
