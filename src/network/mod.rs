@@ -342,13 +342,17 @@ impl Transport for Network {
         }
         let request = binding.request(id).ok_or(Errno::EINVAL)?;
         let _runtime = self.shared.workers.first().handle.enter();
-        self.listen_tcp(binding, &request)?;
-        if let Err(error) = self.listen_quic(binding, &request) {
-            binding.acceptor = None;
+        let first = binding.listeners.is_empty();
+        // Before anybody can come, who would be turned away.
+        binding.listeners.add(id);
+        let tcp = self.listen_tcp(binding, &request);
+        if let Err(error) = tcp.and_then(|()| self.listen_quic(binding, &request)) {
+            binding.listeners.remove(id);
+            if first {
+                binding.acceptor = None;
+            }
             return Err(error);
         }
-        let first = binding.listeners.is_empty();
-        binding.listeners.add(id);
         if first {
             // Behind that: who connects from now on does not share what was dialled while nobody listened.
             self.shared.pool.retire(request.address);
