@@ -33,8 +33,9 @@ const TURNS: u64 = 8;
 const FEW: usize = 16 << 10;
 /// What is written beyond the window to see whether the peer's flow control lets a stream write.
 const TRIAL: usize = 1;
-/// How often that is looked at while a stream waits in its turn: the trial itself may have been the last byte.
-const TRIAL_INTERVAL: Duration = Duration::from_millis(5);
+/// When that is looked at again while a stream waits in its turn, for the trial itself may have been the last byte that
+/// the peer takes; and then each time after twice as long.
+const FIRST_INTERVAL: Duration = Duration::from_millis(5);
 
 /// The send window of one QUIC connection.
 #[derive(Debug)]
@@ -238,17 +239,18 @@ async fn wait_for_room(
     writing: &mut Writing<'_>,
     most: usize,
 ) -> Result<Option<usize>, WriteError> {
-    let mut written = 0;
+    let (mut written, mut interval) = (0, FIRST_INTERVAL);
     while !writing.chunk.is_empty() {
         match writing.beyond(window, TRIAL).await? {
             0 => return Ok(None),
             passed => written += passed,
         }
         if !writing.chunk.is_empty()
-            && let Ok(more) = tokio::time::timeout(TRIAL_INTERVAL, writing.wait(most)).await
+            && let Ok(more) = tokio::time::timeout(interval, writing.wait(most)).await
         {
             return Ok(Some(written + more?));
         }
+        interval *= 2;
     }
     Ok(Some(written))
 }
