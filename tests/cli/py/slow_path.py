@@ -1,5 +1,5 @@
 # slow_path.py PORT server|ahead|words: uploads over a slow path, and a server that tells how much has arrived of them.
-import os, socket, struct, sys, threading
+import os, socket, struct, sys, threading, time
 
 UPLOADS = 20
 # More than 20 streams would be allowed to have in flight or unread, all together.
@@ -13,7 +13,10 @@ lock = threading.Lock()
 
 def serve(connection):
     global arrived
-    is_upload = connection.recv(1) == b"u"
+    kind = connection.recv(1)
+    if kind == b"s":
+        time.sleep(3600)
+    is_upload = kind == b"u"
     while True:
         data = connection.recv(1 << 18 if is_upload else 1)
         if not data:
@@ -52,16 +55,17 @@ def ahead():
     os._exit(0)
 
 
-def upload():
-    connection = connect(b"u")
+def upload(kind):
+    connection = connect(kind)
     while True:
         connection.sendall(bytes(1 << 16))
 
 
-# The most that has arrived of the uploads between two answers, each on a new connection behind one on an old.
+# The most that has arrived of the uploads between two answers, each on a new connection behind one on an old. Of two more
+# uploads nothing is read.
 def words():
-    for _ in range(UPLOADS):
-        threading.Thread(target=upload, daemon=True).start()
+    for kind in [b"u"] * UPLOADS + [b"s"] * 2:
+        threading.Thread(target=upload, args=(kind,), daemon=True).start()
     words = connect(b"w")
     most = last = 0
     while last < ARRIVES:
