@@ -33,10 +33,10 @@ pub(crate) const STREAM_WINDOW: u32 = 4;
 /// so that a stalled reader never stalls another stream. A sender's congestion window takes round trips
 /// to grow beyond this, and the first stream is usually taken within one.
 const FIRST_WINDOW: u32 = 1 << 20;
-/// Unacknowledged bytes of a whole QUIC connection that are kept for retransmission: so many at the start, and at most so
-/// many, or a stream's window if that is more. The congestion window decides in between (`send_window.rs`).
-const FIRST_SEND_WINDOW: u64 = 256 << 10;
-const SEND_WINDOW: u64 = 64 << 20;
+/// Unacknowledged bytes of a whole QUIC connection that are kept for retransmission: at least so many, and at most so many, or
+/// a stream's window if that is more. The congestion window decides in between (`send_window.rs`).
+const LEAST_SEND_WINDOW: u64 = 256 << 10;
+const MOST_SEND_WINDOW: u64 = 64 << 20;
 /// The same on loopback, where nothing but the peer's socket buffer holds them: what is beyond that (8 MiB if the host
 /// allows, its own bookkeeping included) is lost. Eight streams move half as much
 /// again with this, 64 three quarters; 1 and 4 MiB are slower.
@@ -226,7 +226,7 @@ impl Tuning {
         if is_loopback(link_mtu) {
             LOOPBACK_SEND_WINDOW..=LOOPBACK_SEND_WINDOW
         } else {
-            FIRST_SEND_WINDOW..=SEND_WINDOW.max(self.stream_window())
+            LEAST_SEND_WINDOW..=MOST_SEND_WINDOW.max(self.stream_window())
         }
     }
 

@@ -2,8 +2,9 @@
 //!
 //! quinn keeps what was written until it is acknowledged, and takes no more once that fills a window that all streams of
 //! a connection share. The window is some congestion windows wide, as TCP's send buffer is (tcp_sndbuf_expand), so that
-//! nobody is far ahead of a slow network, and keeps no more memory than that. Most of those who have much to send wait for
-//! it, then; and since quinn lets them go on in the reverse order in which they began to wait, they write in turn.
+//! nobody is far ahead of a slow network, and keeps no more memory than that; on loopback it has a fixed width. Most of
+//! those who have much to send wait for it, then; and since quinn lets them go on in the reverse order in which they began
+//! to wait, they write in turn.
 #![forbid(unsafe_code)]
 
 use std::{
@@ -29,8 +30,8 @@ const RECOVERY: Duration = Duration::from_millis(5);
 /// for each acknowledgement writes in small pieces. Not so on loopback, where a narrow window is the limit and
 /// acknowledgements are for much.
 const FREE: u64 = 4;
-/// An eighth of the window is one turn: at most 130 ms at 2 Mbit/s, and all that is read at a time on loopback, where 64
-/// streams would move 5 % less with half of it.
+/// An eighth of the window is one turn: 130 ms at 2 Mbit/s if the window is as narrow as can be, and all that is read at a
+/// time on loopback, where 64 streams would move 5 % less with half of it.
 const TURNS: u64 = 8;
 /// Bytes that a stream may write in a round-trip time without its turn, and beyond the window: it has less to say than
 /// one turn, and over TCP waits for nobody.
