@@ -39,6 +39,7 @@ use self::{
     connect::{Attempts, Prepared, Work},
     fallback::WithoutQuic,
     flow::{Carrier, Flow},
+    route::Source,
     shared::Shared,
     workers::{Worker, Workers},
 };
@@ -396,18 +397,18 @@ impl Transport for Network {
                 progress: Progress::Pending,
             });
         }
-        let source = request.source.map(|mut source| {
+        let bound = request.source.map(|mut source| {
             source.set_port(0);
             source
         });
         let udp = settings.port_offset.to_udp(request.peer)?;
-        let mut local = self.sources().find(udp, source)?;
+        let Source { mut local, bound } = self.sources().find(udp, bound)?;
         local.set_port(request.source.map_or(0, |source| source.port()));
         let port = self.bindings().connect(id, local, request.peer)?;
         local.set_port(port);
         let mut key = Key {
             peer: request.peer,
-            source: source.unwrap_or(pool::any_source(request.peer)),
+            source: bound.unwrap_or(pool::any_source(request.peer)),
             lane: match settings.wire {
                 Wire::Quicwrap => 0,
                 Wire::Raw => id.0 as usize,

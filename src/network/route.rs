@@ -31,30 +31,69 @@ const MOST_REMEMBERED: usize = 256;
 
 /// Source addresses that were found of late.
 #[derive(Debug, Default)]
-pub(crate) struct Sources(HashMap<(SocketAddr, Option<SocketAddr>), (Instant, SocketAddr)>);
+pub(crate) struct Sources(HashMap<(SocketAddr, Option<SocketAddr>), (Instant, Source)>);
+
+/// Where packets to a peer come from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Source {
+    /// The address that they carry; its port means nothing.
+    pub(crate) local: SocketAddr,
+    /// What the socket was bound to, unless the host chooses for it.
+    pub(crate) bound: Option<SocketAddr>,
+}
 
 impl Sources {
-    /// The address that packets to the peer carry as their source; its port means nothing. As [`find`].
+    /// Where packets to the peer come from, from a socket that is bound to `bound`.
     ///
     /// # Errors
     /// As [`find`].
     pub(crate) fn find(
         &mut self,
         peer: SocketAddr,
-        source: Option<SocketAddr>,
-    ) -> Result<SocketAddr, Errno> {
+        bound: Option<SocketAddr>,
+    ) -> Result<Source, Errno> {
         let now = Instant::now();
-        if let Some((found, local)) = self.0.get(&(peer, source))
+        if let Some((found, source)) = self.0.get(&(peer, bound))
             && now.duration_since(*found) < REMEMBERED
         {
-            return Ok(*local);
+            return Ok(*source);
         }
-        let local = find(peer, source)?.local;
+        let own = bound.filter(|bound| !is_of_many(*bound));
+        let source = Source {
+            local: find(peer, own)?.local,
+            bound: own,
+        };
         if self.0.len() >= MOST_REMEMBERED {
             self.0.clear();
         }
-        self.0.insert((peer, source), (now, local));
-        Ok(local)
+        self.0.insert((peer, bound), (now, source));
+        Ok(source)
+    }
+}
+
+/// Whether nothing comes from an address although a socket may be bound to it: the host chooses the source then
+/// (__inet_bind).
+fn is_of_many(address: SocketAddr) -> bool {
+    let probe = || {
+        let probe = Socket::new(Domain::for_address(address), Type::DGRAM, None)?;
+        is_broadcast(&probe, address)
+    };
+    address.ip().is_multicast() || address.is_ipv4() && matches!(probe(), Ok(true))
+}
+
+/// Connects the probe, unless that is a broadcast address.
+///
+/// # Errors
+/// As connect(2).
+fn is_broadcast(probe: &Socket, address: SocketAddr) -> std::io::Result<bool> {
+    let Err(error) = probe.connect(&address.into()) else {
+        return Ok(false);
+    };
+    // EACCES is a route that prohibits it, or this.
+    probe.set_broadcast(true)?;
+    match probe.connect(&address.into()) {
+        Ok(()) => Ok(true),
+        Err(_) => Err(error),
     }
 }
 
@@ -79,15 +118,9 @@ pub(crate) fn find(peer: SocketAddr, source: Option<SocketAddr>) -> Result<Route
             probe.bind(&source.into())?;
         }
         hear_of_all(&probe, peer)?;
-        if let Err(error) = probe.connect(&peer.into()) {
-            // EACCES is a route that prohibits it, or a broadcast address: there tcp_v4_connect says ENETUNREACH.
-            probe.set_broadcast(true)?;
-            let is_broadcast = probe.connect(&peer.into()).is_ok();
-            return Err(if is_broadcast {
-                Errno::ENETUNREACH.into()
-            } else {
-                error
-            });
+        if is_broadcast(&probe, peer)? {
+            // As tcp_v4_connect.
+            return Err(Errno::ENETUNREACH.into());
         }
         let local = probe.local_addr()?.as_socket();
         Ok((probe, local))
@@ -192,13 +225,13 @@ mod tests {
         let mut sources = Sources::default();
         let peer = "127.0.0.1:1".parse().unwrap();
         let found = sources.find(peer, None).unwrap();
-        assert_eq!(found.ip(), peer.ip());
+        assert_eq!((found.local.ip(), found.bound), (peer.ip(), None));
         let entry = sources.0.get_mut(&(peer, None)).unwrap();
-        entry.1.set_port(42);
-        assert_eq!(sources.find(peer, None).unwrap().port(), 42);
+        entry.1.local.set_port(42);
+        assert_eq!(sources.find(peer, None).unwrap().local.port(), 42);
         let entry = sources.0.get_mut(&(peer, None)).unwrap();
         entry.0 -= REMEMBERED;
-        assert_ne!(sources.find(peer, None).unwrap().port(), 42);
+        assert_ne!(sources.find(peer, None).unwrap().local.port(), 42);
         let multicast = "224.0.0.1:1".parse().unwrap();
         assert_eq!(sources.find(multicast, None), Err(Errno::ENETUNREACH));
         assert_eq!(sources.0.len(), 1);
