@@ -1,16 +1,23 @@
 //! The limit on what an address may be sent that has not shown to be the sender's own: three times what
 //! came from it (RFC 9000 section 8.1), or anyone could have us flood a third party. quinn stops once
-//! the limit is reached, which may be a datagram late; here that datagram is held back.
+//! the limit is reached, which may be a datagram late; here that datagram is held back. And what comes from there before
+//! it can be read.
 #![forbid(unsafe_code)]
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, VecDeque},
+    io::IoSliceMut,
     net::SocketAddr,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicUsize, Ordering},
     },
+    task::{Context, Waker},
 };
+
+use quinn::udp::RecvMeta;
+
+use super::early::{Early, Held};
 
 /// Bytes that may be sent for each that was received, RFC 9000 section 8.1.
 const FACTOR: usize = 3;
@@ -24,6 +31,17 @@ pub(crate) struct Budget {
     accounts: Mutex<HashMap<SocketAddr, Account>>,
     /// How many there are: without any, nothing is locked.
     open: AtomicUsize,
+    /// What was early, and can be read now.
+    late: Mutex<Late>,
+    /// How many datagrams those are.
+    late_count: AtomicUsize,
+}
+
+#[derive(Debug, Default)]
+struct Late {
+    held: VecDeque<Held>,
+    /// Who waits for some.
+    waker: Option<Waker>,
 }
 
 #[derive(Debug, Default)]
@@ -33,6 +51,7 @@ struct Account {
     /// Bytes.
     received: usize,
     sent: usize,
+    early: Early,
 }
 
 /// A handshake with an address, until it is complete or given up.
@@ -46,7 +65,10 @@ impl Validation {
     /// The handshake is complete: the address is its sender's, and whoever pretends to be there too
     /// cannot have its connection throttled.
     pub(crate) fn proven(self) {
-        self.budget.accounts().remove(&self.address);
+        let account = self.budget.accounts().remove(&self.address);
+        if let Some(account) = account {
+            self.budget.add_late(account.early.into_held());
+        }
     }
 }
 
@@ -77,19 +99,55 @@ impl Budget {
         }
     }
 
-    /// Notes bytes that came from an address.
-    pub(crate) fn received(&self, address: SocketAddr, bytes: usize) {
+    /// Notes what came from an address, and keeps what is too early.
+    pub(crate) fn received(&self, buffer: &mut [u8], meta: &mut RecvMeta) {
         if self.open.load(Ordering::Relaxed) == 0 {
             return;
         }
-        if let Some(account) = self.accounts().get_mut(&address) {
-            account.received += bytes;
+        if let Some(account) = self.accounts().get_mut(&meta.addr) {
+            account.received += meta.len;
+            account.early.take(buffer, meta);
         }
+    }
+
+    fn add_late(&self, held: Vec<Held>) {
+        let mut late = self.late();
+        late.held.extend(held);
+        self.late_count.store(late.held.len(), Ordering::Relaxed);
+        if let Some(waker) = late.waker.take() {
+            waker.wake();
+        }
+    }
+
+    /// Gives out what was too early and is not any more. Returns how many datagrams; if there are none, the task is woken
+    /// when there are.
+    pub(crate) fn poll_late(
+        &self,
+        cx: &mut Context<'_>,
+        buffers: &mut [IoSliceMut<'_>],
+        metas: &mut [RecvMeta],
+    ) -> usize {
+        let idle =
+            [&self.open, &self.late_count].map(|count| count.load(Ordering::Relaxed)) == [0, 0];
+        if idle {
+            return 0;
+        }
+        let mut late = self.late();
+        let count = late.held.len().min(buffers.len()).min(metas.len());
+        for ((held, buffer), meta) in late.held.drain(..count).zip(buffers).zip(metas) {
+            held.restore(buffer, meta);
+        }
+        self.late_count.store(late.held.len(), Ordering::Relaxed);
+        if count == 0 {
+            late.waker = Some(cx.waker().clone());
+        }
+        count
     }
 
     /// How many of these bytes may be sent to an address, in whole datagrams of `segment` bytes (the
     /// last may be shorter). They count as sent.
-    pub(crate) fn allowed(&self, address: SocketAddr, bytes: usize, segment: usize) -> usize {
+    pub(crate) fn allowed(&self, address: SocketAddr, contents: &[u8], segment: usize) -> usize {
+        let bytes = contents.len();
         if self.open.load(Ordering::Relaxed) == 0 {
             return bytes;
         }
@@ -104,7 +162,12 @@ impl Budget {
             left / segment.max(1) * segment
         };
         account.sent += allowed;
+        account.early.note(&contents[..allowed]);
         allowed
+    }
+
+    fn late(&self) -> MutexGuard<'_, Late> {
+        self.late.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn accounts(&self) -> MutexGuard<'_, HashMap<SocketAddr, Account>> {
@@ -121,9 +184,9 @@ mod tests {
         let budget = Arc::<Budget>::default();
         let address = SocketAddr::from(([192, 0, 2, 1], 1));
         let (own, forged) = (budget.begin(address), budget.begin(address));
-        assert_eq!(budget.allowed(address, 9000, 1200), 7200);
+        assert_eq!(budget.allowed(address, &[0; 9000], 1200), 7200);
         own.proven();
-        assert_eq!(budget.allowed(address, 9000, 1200), 9000);
+        assert_eq!(budget.allowed(address, &[0; 9000], 1200), 9000);
         drop(forged);
         assert_eq!(budget.open.load(Ordering::Relaxed), 0);
     }
@@ -132,17 +195,54 @@ mod tests {
     fn three_times_what_came_in_whole_datagrams() {
         let budget = Arc::<Budget>::default();
         let address = SocketAddr::from(([192, 0, 2, 1], 1));
-        assert_eq!(budget.allowed(address, 9000, 1200), 9000);
+        assert_eq!(budget.allowed(address, &[0; 9000], 1200), 9000);
         let validation = budget.begin(address);
-        assert_eq!(budget.allowed(address, 2900, 1200), 2900);
-        assert_eq!(budget.allowed(address, 1200, 1200), 0);
-        assert_eq!(budget.allowed(address, 600, 600), 600);
-        budget.received(address, 1000);
-        assert_eq!(budget.allowed(address, 3600, 1200), 2400);
+        assert_eq!(budget.allowed(address, &[0; 2900], 1200), 2900);
+        assert_eq!(budget.allowed(address, &[0; 1200], 1200), 0);
+        assert_eq!(budget.allowed(address, &[0; 600], 600), 600);
+        let mut meta = RecvMeta {
+            addr: address,
+            len: 1000,
+            stride: 1000,
+            ..RecvMeta::default()
+        };
+        budget.received(&mut [0; 1000], &mut meta);
+        assert_eq!(budget.allowed(address, &[0; 3600], 1200), 2400);
         let other = SocketAddr::from(([192, 0, 2, 2], 1));
-        assert_eq!(budget.allowed(other, 9000, 1200), 9000);
+        assert_eq!(budget.allowed(other, &[0; 9000], 1200), 9000);
         drop(validation);
-        assert_eq!(budget.allowed(address, 9000, 1200), 9000);
+        assert_eq!(budget.allowed(address, &[0; 9000], 1200), 9000);
         assert_eq!(budget.open.load(Ordering::Relaxed), 0);
+    }
+
+    #[test]
+    fn what_was_early_is_given_out_once_the_handshake_is_complete() {
+        let budget = Arc::<Budget>::default();
+        let address = SocketAddr::from(([192, 0, 2, 1], 1));
+        let validation = budget.begin(address);
+        // A handshake packet from the connection ID 9, and what comes for that.
+        budget.allowed(address, &[0xe0, 0, 0, 0, 1, 0, 1, 9], 8);
+        let mut meta = RecvMeta {
+            addr: address,
+            len: 3,
+            stride: 3,
+            ..RecvMeta::default()
+        };
+        budget.received(&mut [0x40, 9, 7], &mut meta);
+        assert_eq!(meta.len, 0);
+        let mut buffer = [0; 10];
+        let mut give_out = || {
+            let mut cx = Context::from_waker(Waker::noop());
+            let count = budget.poll_late(
+                &mut cx,
+                &mut [IoSliceMut::new(&mut buffer)],
+                std::slice::from_mut(&mut meta),
+            );
+            (count, meta.addr, buffer[..meta.len].to_vec())
+        };
+        assert_eq!(give_out().0, 0);
+        validation.proven();
+        assert_eq!(give_out(), (1, address, vec![0x40, 9, 7]));
+        assert_eq!(give_out().0, 0);
     }
 }

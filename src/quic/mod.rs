@@ -7,6 +7,7 @@ pub(crate) mod bridge;
 mod budget;
 pub(crate) mod code;
 pub(crate) mod config;
+mod early;
 #[cfg(fuzzing)]
 pub(crate) mod fuzz;
 mod joined;

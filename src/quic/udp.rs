@@ -323,7 +323,7 @@ impl AsyncUdpSocket for UdpSocket {
     fn try_send(&self, transmit: &Transmit<'_>) -> io::Result<()> {
         let (bytes, destination) = (transmit.contents.len(), transmit.destination);
         let segment = joined::segment(transmit);
-        let allowed = self.budget.allowed(destination, bytes, segment);
+        let allowed = self.budget.allowed(destination, transmit.contents, segment);
         if allowed == 0 && bytes > 0 {
             // Lost on the way, as it were: it is sent again once the address has been validated.
             return Ok(());
@@ -375,6 +375,10 @@ impl AsyncUdpSocket for UdpSocket {
             // The port was given up: nothing comes any more.
             return Poll::Pending;
         };
+        let late = self.budget.poll_late(cx, bufs, meta);
+        if late > 0 {
+            return Poll::Ready(Ok(late));
+        }
         loop {
             let mut ready = ready!(arrivals.poll_read_ready(cx))?;
             let batch = bufs.len().min(RECEIVE_BATCH);
@@ -386,8 +390,8 @@ impl AsyncUdpSocket for UdpSocket {
                         // comes from now on is told by epoll again, which is asked by this thread, and later.
                         ready.clear_ready();
                     }
-                    for datagrams in &meta[..count] {
-                        self.budget.received(datagrams.addr, datagrams.len);
+                    for (buffer, meta) in bufs.iter_mut().zip(&mut meta[..count]) {
+                        self.budget.received(buffer, meta);
                     }
                     return Poll::Ready(Ok(count));
                 }

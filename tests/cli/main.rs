@@ -31,6 +31,7 @@ mod peers;
 mod policy;
 mod raw;
 mod reload;
+mod reorder;
 mod restart;
 mod signals;
 mod signed;
