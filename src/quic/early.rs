@@ -1,6 +1,6 @@
-//! What a client sends behind its last handshake packet, and what arrives before that: it cannot be read yet. quinn drops
-//! it, and the client takes it for lost: its first flight, and with it slow start, has come to an end. Until the handshake
-//! is complete it is kept here instead (RFC 9001 section 5.7).
+//! What is sent behind the last handshake packet, and arrives before that: it cannot be read yet. quinn drops it, and its
+//! sender takes it for lost, so that slow start has come to an end with the first flight. Until the handshake is complete
+//! it is kept here instead (RFC 9001 section 5.7).
 #![forbid(unsafe_code)]
 
 use quinn::udp::RecvMeta;

@@ -4,12 +4,12 @@
 mod admission;
 pub mod bench;
 pub(crate) mod bridge;
-mod budget;
 pub(crate) mod code;
 pub(crate) mod config;
 mod early;
 #[cfg(fuzzing)]
 pub(crate) mod fuzz;
+mod handshakes;
 mod joined;
 pub(crate) mod link;
 mod per_client;

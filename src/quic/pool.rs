@@ -101,9 +101,16 @@ struct Endpoints {
     former: Vec<Endpoint>,
 }
 
+/// An endpoint, and the socket under it.
+#[derive(Clone)]
+struct Port {
+    endpoint: Endpoint,
+    socket: Weak<UdpSocket>,
+}
+
 /// One of them.
 struct Current {
-    endpoint: Endpoint,
+    port: Port,
     /// Links that are not in the pool any more, and their peers.
     forgotten: Vec<(SocketAddr, Weak<Link>)>,
 }
@@ -119,7 +126,7 @@ impl Current {
 
 impl Endpoints {
     fn all(&self) -> impl Iterator<Item = &Endpoint> {
-        let current = self.current.values().map(|current| &current.endpoint);
+        let current = self.current.values().map(|current| &current.port.endpoint);
         current.chain(&self.former)
     }
 }
@@ -318,8 +325,8 @@ impl Pool {
     }
 
     async fn dial_shared(self: &Arc<Self>, key: Key) -> Result<Arc<Link>, Refusal> {
-        let endpoint = self.endpoint(key).map_err(no_socket)?;
-        self.handshake(key, endpoint).await
+        let port = self.port(key).map_err(no_socket)?;
+        self.handshake(key, port).await
     }
 
     /// A link of its own, from a UDP port that is the connection's if that is free. Returns the local
@@ -333,15 +340,15 @@ impl Pool {
             local.set_port(0);
             StdUdpSocket::bind(local)
         });
-        let endpoint = socket.and_then(|socket| {
+        let port = socket.and_then(|socket| {
             local = socket.local_addr()?;
-            new_endpoint(socket)
+            Port::new(socket)
         });
-        let endpoint = endpoint.map_err(no_socket)?;
-        Ok((self.handshake(key, endpoint).await?, local))
+        let port = port.map_err(no_socket)?;
+        Ok((self.handshake(key, port).await?, local))
     }
 
-    async fn handshake(&self, key: Key, endpoint: Endpoint) -> Result<Arc<Link>, Refusal> {
+    async fn handshake(&self, key: Key, port: Port) -> Result<Arc<Link>, Refusal> {
         let udp = self.settings.port_offset.to_udp(key.peer)?;
         let route = route::find(udp, Some(key.source))?;
         if let Some(errno) = route.probe() {
@@ -356,13 +363,23 @@ impl Pool {
             })?;
         let server_name = key.peer.ip().to_string();
         let link_mtu = route.mtu();
-        let connecting = endpoint
+        let socket = port.socket.upgrade();
+        let handshake = socket
+            .filter(|_| !config::is_loopback(link_mtu))
+            .map(|socket| socket.dial(udp));
+        let connecting = port
+            .endpoint
             .connect_with(config, udp, &server_name)
             // Port 0, which TCP's SYN would find closed.
             .map_err(|_| Errno::ECONNREFUSED)?;
         tokio::select! {
             connected = connecting => match connected {
-                Ok(connection) => Ok(Link::new(connection, self.settings.tuning, link_mtu)),
+                Ok(connection) => {
+                    if let Some(handshake) = handshake {
+                        handshake.complete();
+                    }
+                    Ok(Link::new(connection, self.settings.tuning, link_mtu))
+                }
                 Err(error) => {
                     let shown = code::shown(&error);
                     tracing::info!(peer = %key.peer, error = shown, "no QUIC connection");
@@ -417,24 +434,24 @@ impl Pool {
         Ok(config)
     }
 
-    /// The endpoint of a link. To be called on its thread.
-    fn endpoint(self: &Arc<Self>, key: Key) -> io::Result<Endpoint> {
+    /// The port of a link. To be called on its thread.
+    fn port(self: &Arc<Self>, key: Key) -> io::Result<Port> {
         let mut endpoints = self.endpoints();
         let place = self.place(key);
         match endpoints.current.get(&place) {
-            Some(current) if current.leads_to(key.peer) => return Ok(current.endpoint.clone()),
+            Some(current) if current.leads_to(key.peer) => return Ok(current.port.clone()),
             _ => {}
         }
-        let endpoint = new_endpoint(StdUdpSocket::bind(key.source)?)?;
+        let port = Port::new(StdUdpSocket::bind(key.source)?)?;
         let current = Current {
-            endpoint: endpoint.clone(),
+            port: port.clone(),
             forgotten: Vec::new(),
         };
-        if let Some(Current { endpoint, .. }) = endpoints.current.insert(place, current) {
-            endpoints.former.push(endpoint.clone());
-            tokio::spawn(Arc::clone(self).give_up(endpoint));
+        if let Some(Current { port, .. }) = endpoints.current.insert(place, current) {
+            endpoints.former.push(port.endpoint.clone());
+            tokio::spawn(Arc::clone(self).give_up(port.endpoint));
         }
-        Ok(endpoint)
+        Ok(port)
     }
 
     /// The place of a link's endpoint.
@@ -475,13 +492,19 @@ fn is_used(link: &Weak<Link>) -> bool {
     link.upgrade().is_some_and(|link| link.is_used())
 }
 
-fn new_endpoint(socket: StdUdpSocket) -> io::Result<Endpoint> {
-    Endpoint::new_with_abstract_socket(
-        super::endpoint_config(EndpointConfig::default()),
-        None,
-        UdpSocket::new(socket)?,
-        Arc::new(TokioRuntime),
-    )
+impl Port {
+    fn new(socket: StdUdpSocket) -> io::Result<Self> {
+        let socket = UdpSocket::new(socket)?;
+        let weak = Arc::downgrade(&socket);
+        let endpoint = Endpoint::new_with_abstract_socket(
+            super::endpoint_config(EndpointConfig::default()),
+            None,
+            socket,
+            Arc::new(TokioRuntime),
+        )?;
+        let socket = weak;
+        Ok(Self { endpoint, socket })
+    }
 }
 
 fn no_socket(error: io::Error) -> Refusal {

@@ -25,8 +25,8 @@ use tokio::{
 
 use super::{
     admission::{Admission, Place, Verdict},
-    budget::Validation,
     code, config,
+    handshakes::Handshake,
     link::{Link, Share},
     per_client::PerClient,
     preface::Preface,
@@ -368,12 +368,12 @@ impl Server {
             .server_transport(mtu, settings.idle_timeout, streams);
         transport.qlog_stream(settings.qlog_stream(Side::Server, client));
         config.transport_config(Arc::new(transport));
-        let validation = self.validate(&incoming, entrance, mtu);
+        let handshake = self.validate(&incoming, entrance, mtu);
         let connecting = incoming.accept_with(Arc::new(config))?;
         let connected = tokio::time::timeout(config::HANDSHAKE_TIME, connecting).await;
         let connection = connected.map_err(|_| HandshakeError::TooLong)??;
-        if let Some(validation) = validation {
-            validation.proven();
+        if let Some(handshake) = handshake {
+            handshake.complete();
         }
         Ok(Link::new(connection, settings.tuning, mtu))
     }
@@ -381,7 +381,7 @@ impl Server {
     /// Limits what is sent to a client until its address is known to be its own. Nobody can pretend to
     /// come from the loopback interface, where datagrams are large; and an address that a connection
     /// has is known.
-    fn validate(&self, incoming: &Incoming, entrance: usize, link_mtu: u32) -> Option<Validation> {
+    fn validate(&self, incoming: &Incoming, entrance: usize, link_mtu: u32) -> Option<Handshake> {
         let address = incoming.remote_address();
         let is_known = |kept: &Kept| kept.link.connection.remote_address() == address;
         if incoming.remote_address_validated()
@@ -391,7 +391,7 @@ impl Server {
             return None;
         }
         let socket = self.entrances[entrance].socket.upgrade()?;
-        Some(socket.validate(address))
+        Some(socket.serve(address))
     }
 
     /// Notes a link, unless the last listener has gone meanwhile.

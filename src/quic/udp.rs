@@ -28,7 +28,7 @@ use tokio::{
 };
 
 use super::{
-    budget::{Budget, Validation},
+    handshakes::{Handshake, Handshakes},
     joined::{self, Joined},
 };
 use crate::sys::fd::{replace, watch, watch_shared};
@@ -67,7 +67,7 @@ pub(crate) struct UdpSocket {
     copy: Mutex<Option<AsyncFd<OwnedFd>>>,
     /// Size of the datagrams in the last batch that was sent, in bytes.
     segment: AtomicUsize,
-    budget: Arc<Budget>,
+    handshakes: Arc<Handshakes>,
     joined: Mutex<Joined>,
     /// Datagrams wait, for more or for room; or none will any more: the port was given up, or the socket is no more.
     waits: Arc<Notify>,
@@ -95,7 +95,7 @@ impl UdpSocket {
             room: Notify::new(),
             copy: Mutex::default(),
             segment: AtomicUsize::new(1),
-            budget: Arc::default(),
+            handshakes: Arc::default(),
             joined: Mutex::default(),
             waits: Arc::default(),
         });
@@ -104,9 +104,16 @@ impl UdpSocket {
         Ok(socket)
     }
 
-    /// Limits what is sent to an address until the returned value is dropped.
-    pub(crate) fn validate(&self, address: SocketAddr) -> Validation {
-        self.budget.begin(address)
+    /// A handshake with a client begins: what is sent to its address is limited until the returned value says that it is
+    /// complete, or is dropped.
+    pub(in crate::quic) fn serve(&self, address: SocketAddr) -> Handshake {
+        self.handshakes.begin(address, true)
+    }
+
+    /// A handshake with a server begins. Until the returned value says that it is complete, or is dropped, what comes too
+    /// early is kept.
+    pub(in crate::quic) fn dial(&self, address: SocketAddr) -> Handshake {
+        self.handshakes.begin(address, false)
     }
 
     /// Gives the port up at once, although the endpoint holds its socket until its connections have
@@ -323,7 +330,9 @@ impl AsyncUdpSocket for UdpSocket {
     fn try_send(&self, transmit: &Transmit<'_>) -> io::Result<()> {
         let (bytes, destination) = (transmit.contents.len(), transmit.destination);
         let segment = joined::segment(transmit);
-        let allowed = self.budget.allowed(destination, transmit.contents, segment);
+        let allowed = self
+            .handshakes
+            .allowed(destination, transmit.contents, segment);
         if allowed == 0 && bytes > 0 {
             // Lost on the way, as it were: it is sent again once the address has been validated.
             return Ok(());
@@ -375,7 +384,7 @@ impl AsyncUdpSocket for UdpSocket {
             // The port was given up: nothing comes any more.
             return Poll::Pending;
         };
-        let late = self.budget.poll_late(cx, bufs, meta);
+        let late = self.handshakes.poll_late(cx, bufs, meta);
         if late > 0 {
             return Poll::Ready(Ok(late));
         }
@@ -391,7 +400,7 @@ impl AsyncUdpSocket for UdpSocket {
                         ready.clear_ready();
                     }
                     for (buffer, meta) in bufs.iter_mut().zip(&mut meta[..count]) {
-                        self.budget.received(buffer, meta);
+                        self.handshakes.received(buffer, meta);
                     }
                     return Poll::Ready(Ok(count));
                 }

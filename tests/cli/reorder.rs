@@ -5,10 +5,10 @@ use crate::{script, script_file, stats};
 
 const PORT: &str = "7001";
 
-/// What a client sends at once arrives before the end of its handshake, and is not lost.
+/// What either side sends at once arrives before the end of its handshake, and is not lost.
 #[test]
-fn a_first_flight_overtakes_the_handshake() {
-    in_own_network("reorder::a_first_flight_overtakes_the_handshake", || {
+fn first_flights_overtake_the_handshake() {
+    in_own_network("reorder::first_flights_overtake_the_handshake", || {
         super::unreachable::ip("link set lo mtu 1500");
         let sandbox = Sandbox::new();
         let mut relay = sandbox
@@ -23,6 +23,9 @@ fn a_first_flight_overtakes_the_handshake() {
         server.wait_stdout("listening");
         let mut client = run("client").piped().spawn();
         client.wait_stdout("10000");
+        for side in ["server", "client"] {
+            relay.wait_stdout(&format!("overtaken: {side}"));
+        }
         let report = stats::json(&sandbox);
         let instances = report["instances"].as_array().expect("a list");
         let connections = instances

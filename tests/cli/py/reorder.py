@@ -1,11 +1,11 @@
-# reorder.py PORT relay|server|client: a path where the end of a QUIC handshake is overtaken by what follows it.
+# reorder.py PORT relay|server|client: a path where the end of a QUIC handshake is overtaken by what follows it, both ways.
 import select, socket, sys
 
 BYTES = 10_000
 # A packet with a long header, and two kinds of those: RFC 9000 section 17.2. The next bit may be anything (RFC 9287).
 LONG, INITIAL, HANDSHAKE = 0x80, 0x80, 0xA0
 KIND = 0xB0
-# Datagrams that overtake the client's handshake packet.
+# Datagrams of the client's that overtake its handshake packet.
 OVERTAKE = 4
 
 port = int(sys.argv[1])
@@ -30,30 +30,40 @@ def ends_handshake(data):
     return bool(data) and data[0] & KIND == HANDSHAKE
 
 
+# One direction: the first datagram with a handshake packet waits until so many have overtaken it.
+class Direction:
+    def __init__(self, name, overtake):
+        self.name, self.left, self.held = name, overtake, None
+
+    def passes(self, data):
+        if self.held is None and ends_handshake(data):
+            self.held = data
+            return []
+        if self.held and self.left and not data[0] & LONG:
+            self.left -= 1
+            if self.left == 0:
+                print("overtaken:", self.name, flush=True)
+                return [data, self.held]
+        return [data]
+
+
 def relay():
-    sides = [socket.socket(socket.AF_INET, socket.SOCK_DGRAM) for _ in range(2)]
-    sides[0].bind(RELAY)
-    sides[1].connect(SERVER)
+    client, server = (socket.socket(socket.AF_INET, socket.SOCK_DGRAM) for _ in range(2))
+    client.bind(RELAY)
+    server.connect(SERVER)
+    there, back = Direction("client", OVERTAKE), Direction("server", 1)
     print("relaying", flush=True)
-    client, held, overtaken = None, None, 0
+    address = None
     while True:
-        for side in select.select(sides, [], [])[0]:
+        for side in select.select([client, server], [], [])[0]:
             data, sender = side.recvfrom(65536)
-            if side is sides[1]:
-                sides[0].sendto(data, client)
-                continue
-            if not data:
-                continue
-            client = sender
-            if overtaken == 0 and ends_handshake(data):
-                held, overtaken = data, 1
-                continue
-            sides[1].send(data)
-            if held and not data[0] & LONG:
-                overtaken += 1
-                if overtaken > OVERTAKE:
-                    sides[1].send(held)
-                    held = None
+            if side is server:
+                for each in back.passes(data):
+                    client.sendto(each, address)
+            elif data:
+                address = sender
+                for each in there.passes(data):
+                    server.send(each)
 
 
 def server():

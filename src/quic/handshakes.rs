@@ -1,7 +1,8 @@
-//! The limit on what an address may be sent that has not shown to be the sender's own: three times what
-//! came from it (RFC 9000 section 8.1), or anyone could have us flood a third party. quinn stops once
-//! the limit is reached, which may be a datagram late; here that datagram is held back. And what comes from there before
-//! it can be read.
+//! Handshakes in progress, as far as a UDP socket is concerned.
+//!
+//! A server limits what an address is sent that has not shown to be the sender's own: three times what came from it (RFC
+//! 9000 section 8.1), or anyone could have us flood a third party. quinn stops once the limit is reached, which may be a
+//! datagram late; here that datagram is held back. And at both ends what comes too early to be read is kept.
 #![forbid(unsafe_code)]
 
 use std::{
@@ -25,9 +26,9 @@ const FACTOR: usize = 3;
 /// received before anybody knew what it was.
 const FIRST_DATAGRAM: usize = 1200;
 
-/// What addresses that are being validated have sent and were sent.
+/// The addresses that take part in them.
 #[derive(Debug, Default)]
-pub(crate) struct Budget {
+pub(crate) struct Handshakes {
     accounts: Mutex<HashMap<SocketAddr, Account>>,
     /// How many there are: without any, nothing is locked.
     open: AtomicUsize,
@@ -48,6 +49,8 @@ struct Late {
 struct Account {
     /// Handshakes that the address takes part in.
     handshakes: usize,
+    /// It has not shown to be the sender's own.
+    limited: bool,
     /// Bytes.
     received: usize,
     sent: usize,
@@ -56,45 +59,50 @@ struct Account {
 
 /// A handshake with an address, until it is complete or given up.
 #[derive(Debug)]
-pub(crate) struct Validation {
-    budget: Arc<Budget>,
+pub(crate) struct Handshake {
+    all: Arc<Handshakes>,
     address: SocketAddr,
 }
 
-impl Validation {
+impl Handshake {
     /// The handshake is complete: the address is its sender's, and whoever pretends to be there too
-    /// cannot have its connection throttled.
-    pub(crate) fn proven(self) {
-        let account = self.budget.accounts().remove(&self.address);
-        if let Some(account) = account {
-            self.budget.add_late(account.early.into_held());
+    /// cannot have its connection throttled. What was early can be read.
+    pub(crate) fn complete(self) {
+        let mut accounts = self.all.accounts();
+        if let Some(account) = accounts.get_mut(&self.address) {
+            account.limited = false;
+            let early = std::mem::take(&mut account.early);
+            self.all.add_late(early.into_held());
         }
     }
 }
 
-impl Drop for Validation {
+impl Drop for Handshake {
     fn drop(&mut self) {
-        let mut accounts = self.budget.accounts();
+        let mut accounts = self.all.accounts();
         if let Some(account) = accounts.get_mut(&self.address) {
             account.handshakes -= 1;
             if account.handshakes == 0 {
                 accounts.remove(&self.address);
             }
         }
-        self.budget.open.store(accounts.len(), Ordering::Relaxed);
+        self.all.open.store(accounts.len(), Ordering::Relaxed);
     }
 }
 
-impl Budget {
-    /// Begins to count for an address that has sent the first datagram of a handshake.
-    pub(crate) fn begin(self: &Arc<Self>, address: SocketAddr) -> Validation {
+impl Handshakes {
+    /// Begins one with an address: as a server, which has had the first datagram, and limits the address; or as a client.
+    pub(crate) fn begin(self: &Arc<Self>, address: SocketAddr, limited: bool) -> Handshake {
         let mut accounts = self.accounts();
-        let account = accounts.entry(address).or_default();
+        let account = accounts.entry(address).or_insert_with(|| Account {
+            limited,
+            ..Account::default()
+        });
         account.handshakes += 1;
         account.received += FIRST_DATAGRAM;
         self.open.store(accounts.len(), Ordering::Relaxed);
-        Validation {
-            budget: Arc::clone(self),
+        Handshake {
+            all: Arc::clone(self),
             address,
         }
     }
@@ -156,7 +164,7 @@ impl Budget {
             return bytes;
         };
         let left = (FACTOR * account.received).saturating_sub(account.sent);
-        let allowed = if bytes <= left {
+        let allowed = if bytes <= left || !account.limited {
             bytes
         } else {
             left / segment.max(1) * segment
@@ -181,59 +189,59 @@ mod tests {
 
     #[test]
     fn a_proven_address_is_limited_no_more_whoever_else_claims_it() {
-        let budget = Arc::<Budget>::default();
+        let all = Arc::<Handshakes>::default();
         let address = SocketAddr::from(([192, 0, 2, 1], 1));
-        let (own, forged) = (budget.begin(address), budget.begin(address));
-        assert_eq!(budget.allowed(address, &[0; 9000], 1200), 7200);
-        own.proven();
-        assert_eq!(budget.allowed(address, &[0; 9000], 1200), 9000);
+        let (own, forged) = (all.begin(address, true), all.begin(address, true));
+        assert_eq!(all.allowed(address, &[0; 9000], 1200), 7200);
+        own.complete();
+        assert_eq!(all.allowed(address, &[0; 9000], 1200), 9000);
         drop(forged);
-        assert_eq!(budget.open.load(Ordering::Relaxed), 0);
+        assert_eq!(all.open.load(Ordering::Relaxed), 0);
     }
 
     #[test]
     fn three_times_what_came_in_whole_datagrams() {
-        let budget = Arc::<Budget>::default();
+        let all = Arc::<Handshakes>::default();
         let address = SocketAddr::from(([192, 0, 2, 1], 1));
-        assert_eq!(budget.allowed(address, &[0; 9000], 1200), 9000);
-        let validation = budget.begin(address);
-        assert_eq!(budget.allowed(address, &[0; 2900], 1200), 2900);
-        assert_eq!(budget.allowed(address, &[0; 1200], 1200), 0);
-        assert_eq!(budget.allowed(address, &[0; 600], 600), 600);
+        assert_eq!(all.allowed(address, &[0; 9000], 1200), 9000);
+        let handshake = all.begin(address, true);
+        assert_eq!(all.allowed(address, &[0; 2900], 1200), 2900);
+        assert_eq!(all.allowed(address, &[0; 1200], 1200), 0);
+        assert_eq!(all.allowed(address, &[0; 600], 600), 600);
         let mut meta = RecvMeta {
             addr: address,
             len: 1000,
             stride: 1000,
             ..RecvMeta::default()
         };
-        budget.received(&mut [0; 1000], &mut meta);
-        assert_eq!(budget.allowed(address, &[0; 3600], 1200), 2400);
+        all.received(&mut [0; 1000], &mut meta);
+        assert_eq!(all.allowed(address, &[0; 3600], 1200), 2400);
         let other = SocketAddr::from(([192, 0, 2, 2], 1));
-        assert_eq!(budget.allowed(other, &[0; 9000], 1200), 9000);
-        drop(validation);
-        assert_eq!(budget.allowed(address, &[0; 9000], 1200), 9000);
-        assert_eq!(budget.open.load(Ordering::Relaxed), 0);
+        assert_eq!(all.allowed(other, &[0; 9000], 1200), 9000);
+        drop(handshake);
+        assert_eq!(all.allowed(address, &[0; 9000], 1200), 9000);
+        assert_eq!(all.open.load(Ordering::Relaxed), 0);
     }
 
     #[test]
     fn what_was_early_is_given_out_once_the_handshake_is_complete() {
-        let budget = Arc::<Budget>::default();
+        let all = Arc::<Handshakes>::default();
         let address = SocketAddr::from(([192, 0, 2, 1], 1));
-        let validation = budget.begin(address);
+        let handshake = all.begin(address, true);
         // A handshake packet from the connection ID 9, and what comes for that.
-        budget.allowed(address, &[0xe0, 0, 0, 0, 1, 0, 1, 9], 8);
+        all.allowed(address, &[0xe0, 0, 0, 0, 1, 0, 1, 9], 8);
         let mut meta = RecvMeta {
             addr: address,
             len: 3,
             stride: 3,
             ..RecvMeta::default()
         };
-        budget.received(&mut [0x40, 9, 7], &mut meta);
+        all.received(&mut [0x40, 9, 7], &mut meta);
         assert_eq!(meta.len, 0);
         let mut buffer = [0; 10];
         let mut give_out = || {
             let mut cx = Context::from_waker(Waker::noop());
-            let count = budget.poll_late(
+            let count = all.poll_late(
                 &mut cx,
                 &mut [IoSliceMut::new(&mut buffer)],
                 std::slice::from_mut(&mut meta),
@@ -241,8 +249,17 @@ mod tests {
             (count, meta.addr, buffer[..meta.len].to_vec())
         };
         assert_eq!(give_out().0, 0);
-        validation.proven();
+        handshake.complete();
         assert_eq!(give_out(), (1, address, vec![0x40, 9, 7]));
         assert_eq!(give_out().0, 0);
+        assert_eq!(all.open.load(Ordering::Relaxed), 0);
+    }
+
+    #[test]
+    fn a_client_is_not_limited() {
+        let all = Arc::<Handshakes>::default();
+        let address = SocketAddr::from(([192, 0, 2, 1], 1));
+        let _handshake = all.begin(address, false);
+        assert_eq!(all.allowed(address, &[0; 9000], 1200), 9000);
     }
 }
