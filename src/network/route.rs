@@ -78,7 +78,8 @@ fn is_of_many(address: SocketAddr) -> bool {
         let probe = Socket::new(Domain::for_address(address), Type::DGRAM, None)?;
         is_broadcast(&probe, address)
     };
-    address.ip().is_multicast() || address.is_ipv4() && matches!(probe(), Ok(true))
+    let ip = address.ip();
+    ip.is_multicast() || ip.is_ipv4() && !ip.is_unspecified() && matches!(probe(), Ok(true))
 }
 
 /// Connects the probe, unless that is a broadcast address.

@@ -5,7 +5,8 @@
 
 use quinn::udp::RecvMeta;
 
-/// Datagrams of one handshake: a first flight is ten of them (RFC 6928), and a few follow if the packet is lost.
+/// Datagrams of one handshake: a first flight is ten of them (RFC 6928), and a few follow if the packet is lost. At 32 KiB
+/// each they are half of what a stranger may send on streams (`FIRST_WINDOW`).
 const MOST: usize = 16;
 /// Connection IDs of one address that are known: of handshakes that others may pretend to begin there, too.
 const MOST_IDS: usize = 4;

@@ -54,7 +54,8 @@ struct Account {
     /// Bytes.
     received: usize,
     sent: usize,
-    early: Early,
+    /// Until one of them is complete: from then on nothing that can be read is kept back, whoever else begins another.
+    early: Option<Early>,
 }
 
 /// A handshake with an address, until it is complete or given up.
@@ -71,8 +72,9 @@ impl Handshake {
         let mut accounts = self.all.accounts();
         if let Some(account) = accounts.get_mut(&self.address) {
             account.limited = false;
-            let early = std::mem::take(&mut account.early);
-            self.all.add_late(early.into_held());
+            if let Some(early) = account.early.take() {
+                self.all.add_late(early.into_held());
+            }
         }
     }
 }
@@ -96,6 +98,7 @@ impl Handshakes {
         let mut accounts = self.accounts();
         let account = accounts.entry(address).or_insert_with(|| Account {
             limited,
+            early: Some(Early::default()),
             ..Account::default()
         });
         account.handshakes += 1;
@@ -114,7 +117,9 @@ impl Handshakes {
         }
         if let Some(account) = self.accounts().get_mut(&meta.addr) {
             account.received += meta.len;
-            account.early.take(buffer, meta);
+            if let Some(early) = &mut account.early {
+                early.take(buffer, meta);
+            }
         }
     }
 
@@ -170,7 +175,9 @@ impl Handshakes {
             left / segment.max(1) * segment
         };
         account.sent += allowed;
-        account.early.note(&contents[..allowed]);
+        if let Some(early) = &mut account.early {
+            early.note(&contents[..allowed]);
+        }
         allowed
     }
 
@@ -186,6 +193,15 @@ impl Handshakes {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn came(address: SocketAddr, length: usize) -> RecvMeta {
+        RecvMeta {
+            addr: address,
+            len: length,
+            stride: length,
+            ..RecvMeta::default()
+        }
+    }
 
     #[test]
     fn a_proven_address_is_limited_no_more_whoever_else_claims_it() {
@@ -208,13 +224,7 @@ mod tests {
         assert_eq!(all.allowed(address, &[0; 2900], 1200), 2900);
         assert_eq!(all.allowed(address, &[0; 1200], 1200), 0);
         assert_eq!(all.allowed(address, &[0; 600], 600), 600);
-        let mut meta = RecvMeta {
-            addr: address,
-            len: 1000,
-            stride: 1000,
-            ..RecvMeta::default()
-        };
-        all.received(&mut [0; 1000], &mut meta);
+        all.received(&mut [0; 1000], &mut came(address, 1000));
         assert_eq!(all.allowed(address, &[0; 3600], 1200), 2400);
         let other = SocketAddr::from(([192, 0, 2, 2], 1));
         assert_eq!(all.allowed(other, &[0; 9000], 1200), 9000);
@@ -230,12 +240,7 @@ mod tests {
         let handshake = all.begin(address, true);
         // A handshake packet from the connection ID 9, and what comes for that.
         all.allowed(address, &[0xe0, 0, 0, 0, 1, 0, 1, 9], 8);
-        let mut meta = RecvMeta {
-            addr: address,
-            len: 3,
-            stride: 3,
-            ..RecvMeta::default()
-        };
+        let mut meta = came(address, 3);
         all.received(&mut [0x40, 9, 7], &mut meta);
         assert_eq!(meta.len, 0);
         let mut buffer = [0; 10];
@@ -253,6 +258,20 @@ mod tests {
         assert_eq!(give_out(), (1, address, vec![0x40, 9, 7]));
         assert_eq!(give_out().0, 0);
         assert_eq!(all.open.load(Ordering::Relaxed), 0);
+    }
+
+    #[test]
+    fn a_handshake_that_somebody_pretends_to_begin_keeps_nothing_back() {
+        let all = Arc::<Handshakes>::default();
+        let address = SocketAddr::from(([192, 0, 2, 1], 1));
+        let (own, forged) = (all.begin(address, true), all.begin(address, true));
+        own.complete();
+        // The server acknowledges the client's last handshake packet, from the connection ID 9.
+        all.allowed(address, &[0xe0, 0, 0, 0, 1, 0, 1, 9], 8);
+        let mut meta = came(address, 3);
+        all.received(&mut [0x40, 9, 7], &mut meta);
+        assert_eq!(meta.len, 3);
+        drop(forged);
     }
 
     #[test]

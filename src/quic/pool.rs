@@ -502,8 +502,10 @@ impl Port {
             socket,
             Arc::new(TokioRuntime),
         )?;
-        let socket = weak;
-        Ok(Self { endpoint, socket })
+        Ok(Self {
+            endpoint,
+            socket: weak,
+        })
     }
 }
 

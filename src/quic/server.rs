@@ -378,9 +378,9 @@ impl Server {
         Ok(Link::new(connection, settings.tuning, mtu))
     }
 
-    /// Limits what is sent to a client until its address is known to be its own. Nobody can pretend to
-    /// come from the loopback interface, where datagrams are large; and an address that a connection
-    /// has is known.
+    /// Limits what is sent to a client until its address is known to be its own, and keeps what comes from there too early.
+    /// Nobody can pretend to come from the loopback interface, where datagrams are large and in order; and an address that
+    /// a connection has is known.
     fn validate(&self, incoming: &Incoming, entrance: usize, link_mtu: u32) -> Option<Handshake> {
         let address = incoming.remote_address();
         let is_known = |kept: &Kept| kept.link.connection.remote_address() == address;

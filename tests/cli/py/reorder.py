@@ -15,7 +15,7 @@ SERVER, RELAY = ("127.0.0.1", port), ("127.0.0.2", port)
 # A variable-length integer, and what follows it (RFC 9000 section 16).
 def integer(data):
     length = 1 << (data[0] >> 6)
-    return int.from_bytes(data[:length]) & (1 << 8 * length - 2) - 1, data[length:]
+    return int.from_bytes(data[:length], "big") & (1 << 8 * length - 2) - 1, data[length:]
 
 
 # Whether there is a handshake packet, perhaps behind Initial packets.
