@@ -68,8 +68,9 @@ impl SendWindow {
         let (least, most) = (*self.widths.start(), *self.widths.end());
         let mut width = least;
         if least < most {
-            let path = connection.stats().path;
-            width = wanted(path.cwnd, path.rtt).clamp(least, most);
+            let stats = connection.stats();
+            let path = stats.path;
+            width = wanted(path.cwnd, path.rtt, stats.udp_tx.bytes).clamp(least, most);
         }
         self.set(connection, width);
         usize::try_from(width / TURNS).unwrap_or(usize::MAX)
@@ -110,12 +111,13 @@ impl SendWindow {
     }
 }
 
-/// What a path with this congestion window, in bytes, wants.
-fn wanted(congestion_window: u64, rtt: Duration) -> u64 {
+/// What a path with this congestion window wants, where so much was sent; bytes all of them. No more than that is sent in
+/// place of what was lost: the first round-trip times are those of an empty link, which may be a slow one.
+fn wanted(congestion_window: u64, rtt: Duration, sent: u64) -> u64 {
     let rtt = rtt.max(Duration::from_micros(1));
-    let times = (rtt + RECOVERY).as_micros() / rtt.as_micros();
-    let flights = FLIGHTS.saturating_mul(u64::try_from(times).unwrap_or(u64::MAX));
-    flights.saturating_mul(congestion_window)
+    let times = u64::try_from(RECOVERY.as_micros() / rtt.as_micros()).unwrap_or(u64::MAX);
+    let meanwhile = congestion_window.saturating_mul(times).min(sent);
+    FLIGHTS.saturating_mul(congestion_window.saturating_add(meanwhile))
 }
 
 /// A stream, and what is to be written there.
@@ -274,12 +276,20 @@ mod tests {
 
     #[test]
     fn a_short_path_wants_what_is_sent_until_a_loss_is_made_up_for() {
-        let wants = |micros| wanted(1000, Duration::from_micros(micros));
+        let wants = |micros| wanted(1000, Duration::from_micros(micros), u64::MAX);
         assert_eq!(wants(100_000), 4_000);
         assert_eq!(wants(5_000), 8_000);
         assert_eq!(wants(100), 204_000);
         assert_eq!(wants(0), wants(1));
-        assert_eq!(wanted(u64::MAX, Duration::ZERO), u64::MAX);
+        assert_eq!(wanted(u64::MAX, Duration::ZERO, u64::MAX), u64::MAX);
+    }
+
+    #[test]
+    fn a_path_that_was_short_while_it_was_empty_wants_little() {
+        let wants = |sent| wanted(10_000, Duration::from_micros(100), sent);
+        assert_eq!(wants(5_000), 60_000);
+        assert_eq!(wants(100_000), 440_000);
+        assert_eq!(wants(10_000_000), 2_040_000);
     }
 
     #[test]

@@ -36,10 +36,11 @@ fn bytes(role: &str) -> u64 {
 #[test]
 fn a_program_is_not_far_ahead() {
     in_own_network("slow_path::a_program_is_not_far_ahead", || {
-        slow_down(10);
+        slow_down(20);
         let ahead = bytes("ahead");
-        // The pair of sockets holds up to 1 MiB, and what is read from it at a time is a quarter of that.
-        assert!(ahead < 2 * MIB, "{ahead} bytes ahead");
+        // The pair of sockets holds up to 1 MiB, what is read from it at a time is a quarter of that, and a window is four
+        // times what link and queue hold, or twice that while losses are not known of.
+        assert!(ahead < 4 * MIB, "{ahead} bytes ahead");
     });
 }
 

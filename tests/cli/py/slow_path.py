@@ -4,7 +4,7 @@ import os, socket, struct, sys, threading, time
 UPLOADS = 20
 # More than 20 streams would be allowed to have in flight or unread, all together.
 ARRIVES = 100 << 20
-AHEAD = 4 << 20
+AHEAD = 12 << 20
 
 port = int(sys.argv[1])
 arrived = 0
