@@ -8,10 +8,11 @@
 use std::{
     net::SocketAddr,
     os::fd::{BorrowedFd, OwnedFd},
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError, Weak},
     time::Duration,
 };
 
+use bytes::Bytes;
 use nix::errno::Errno;
 
 use super::socket::SocketId;
@@ -137,23 +138,59 @@ pub(crate) trait Transport: Send + Sync {
 #[derive(Debug)]
 pub(crate) struct BridgedEnd {
     /// The end, non-blocking.
-    pub(crate) fd: OwnedFd,
-    /// Whether its queue ends with a seal.
-    pub(crate) seal: Arc<Seal>,
+    pub(crate) fd: Arc<OwnedFd>,
+    /// What the program has written there.
+    pub(crate) unread: Arc<Unread>,
 }
 
-/// Whether a byte of the supervisor's lies in our end's queue, placed when the program shut down
-/// writing. It is left unread: only an end that is closed with data unread shows the program a reset,
-/// and after shutdown(2) nothing more could be placed. Locked while the queue is read, and from the
-/// placing of the byte until the end is shut down.
-#[derive(Debug, Default)]
-pub(crate) struct Seal(Mutex<bool>);
-
-impl Seal {
-    /// Whether the byte is there.
-    pub(crate) fn lock(&self) -> MutexGuard<'_, bool> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+impl BridgedEnd {
+    /// With this end.
+    pub(crate) fn new(fd: OwnedFd) -> Self {
+        let fd = Arc::new(fd);
+        let unread = Arc::new(Unread {
+            end: Arc::downgrade(&fd),
+            queue: Mutex::default(),
+        });
+        Self { fd, unread }
     }
+}
+
+/// What the program has written that was not read. Kept by whoever owns the socket, too.
+#[derive(Debug, Default)]
+pub(crate) struct Unread {
+    end: Weak<OwnedFd>,
+    queue: Mutex<Queue>,
+}
+
+impl Unread {
+    /// The end that it comes to, while it is bridged.
+    pub(crate) fn end(&self) -> Option<Arc<OwnedFd>> {
+        self.end.upgrade()
+    }
+
+    /// To be locked while something is read from the end, and while it is sealed.
+    pub(crate) fn lock(&self) -> MutexGuard<'_, Queue> {
+        self.queue.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// What is known of our end's queue.
+#[derive(Debug, Default)]
+pub(crate) struct Queue {
+    /// What was taken from it when the program shut down writing and it was full. It comes first.
+    pub(crate) taken: Bytes,
+    /// What is left in it for good.
+    pub(crate) seal: Option<Seal>,
+}
+
+/// The byte that is left unread when the program has shut down writing: only an end that is closed with data unread shows the
+/// program a reset, and after shutdown(2) nothing more could be placed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Seal {
+    /// One of the supervisor's, which carries a descriptor.
+    Placed,
+    /// The program's last, which was taken as well: there was no room for another.
+    Kept,
 }
 
 /// How a program's end was closed.

@@ -240,19 +240,12 @@ impl Events for Arc<Relay> {
         self.sides()
             .extend([(taken, side(made)), (made, side(taken))]);
         tokio::spawn(Arc::clone(self).pass_on(made, made_end));
-        let end = BridgedEnd {
-            fd: taken_end,
-            seal: Arc::default(),
-        };
-        Ok((taken, end))
+        Ok((taken, BridgedEnd::new(taken_end)))
     }
 
     fn connected(&self, id: SocketId, _: SocketAddr, _: PathInfo) -> Option<BridgedEnd> {
         let attempt = self.sides().get_mut(&id)?.attempt.take()?;
-        Some(BridgedEnd {
-            fd: attempt.end,
-            seal: Arc::default(),
-        })
+        Some(BridgedEnd::new(attempt.end))
     }
 
     fn failed(&self, id: SocketId, error: Errno) {

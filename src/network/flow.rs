@@ -26,11 +26,11 @@ use super::{activity::Activity, tcp};
 use crate::{
     emul::{
         socket::SocketId,
-        transport::{BridgedEnd, Closing, Events, PathInfo, Seal},
+        transport::{BridgedEnd, Closing, Events, PathInfo, Unread},
     },
     quic::{link::Share, raw::Wire},
     sys::{
-        fd::watch,
+        fd::{watch, watch_shared},
         socket::{get_option, is_hung_up, readable_bytes, receive, widen},
     },
 };
@@ -83,12 +83,13 @@ pub(crate) struct Flow {
     pub(crate) received: AtomicU64,
     /// Our end of the pair, watched for what the program writes and for its close. Not for room to
     /// write: the program makes some with each read, and would wake this side every time.
-    pub(crate) end: AsyncFd<OwnedFd>,
+    pub(crate) end: AsyncFd<Arc<OwnedFd>>,
     /// Urgent data was in the queue when it was last said to be readable. A read ends in front of it.
     pub(crate) urgent: AtomicBool,
     /// The end was given the buffer for bulk data.
     widened: AtomicBool,
-    pub(crate) seal: Arc<Seal>,
+    /// What comes to it.
+    pub(crate) unread: Arc<Unread>,
     /// The program's close is to be seen as a reset.
     pub(crate) aborted: AtomicBool,
     /// How many bytes the program is given before it must see a reset. Beyond reach if there is none.
@@ -135,10 +136,10 @@ impl Flow {
             wire,
             sent: AtomicU64::new(0),
             received: AtomicU64::new(0),
-            end: watch(end.fd, Interest::READABLE | Interest::PRIORITY)?,
+            end: watch_shared(end.fd, Interest::READABLE | Interest::PRIORITY)?,
             urgent: AtomicBool::new(false),
             widened: AtomicBool::new(false),
-            seal: end.seal,
+            unread: end.unread,
             aborted: AtomicBool::new(false),
             reset_behind: AtomicU64::new(u64::MAX),
             hurried: AtomicBool::new(false),
@@ -245,8 +246,11 @@ impl Flow {
     /// # Errors
     /// EAGAIN: it has not, and still may. ECONNRESET: it has closed its end with data unread.
     pub(crate) fn has_unread(&self) -> nix::Result<bool> {
-        let sealed = self.seal.lock();
-        if *sealed {
+        let queue = self.unread.lock();
+        if !queue.taken.is_empty() {
+            return Ok(true);
+        }
+        if queue.seal.is_some() {
             return Ok(readable_bytes(self.end.as_fd())? > 1);
         }
         let peek = MsgFlags::MSG_PEEK | MsgFlags::MSG_DONTWAIT;
@@ -255,16 +259,16 @@ impl Flow {
 
     /// Bytes that the program has written, those that were not read yet included: all there will be, once it has closed.
     pub(crate) fn written(&self) -> u64 {
-        let sealed = self.seal.lock();
-        let unread = readable_bytes(self.end.as_fd()).unwrap_or(0);
-        let unread = unread.saturating_sub(usize::from(*sealed));
+        let queue = self.unread.lock();
+        let queued = readable_bytes(self.end.as_fd()).unwrap_or(0);
+        let unread = queued.saturating_sub(usize::from(queue.seal.is_some())) + queue.taken.len();
         self.sent.load(Ordering::Relaxed) + unread as u64
     }
 
     /// Takes the seal out, so that closing our end shows no reset.
     pub(crate) fn unseal(&self) {
-        let mut sealed = self.seal.lock();
-        if std::mem::take(&mut *sealed) {
+        let mut queue = self.unread.lock();
+        if queue.seal.take().is_some() {
             let mut rest = BytesMut::with_capacity(SINK);
             while receive(self.end.as_fd(), &mut rest, SINK).is_ok_and(|read| read.count > 0) {
                 rest.clear();

@@ -10,6 +10,7 @@ use bytes::{Buf, BufMut, Bytes, BytesMut};
 use nix::sys::socket::{MsgFlags, recv};
 
 use super::flow::Flow;
+use crate::emul::transport::{Queue, Seal};
 use crate::sys::socket::{Received, ends_with_descriptors, readable_bytes, receive};
 
 /// First read buffer of a connection, in bytes: most connections never carry more at a time.
@@ -67,9 +68,14 @@ impl ReadBuffer {
                 self.bytes.advance(HEADROOM);
             }
         }
-        let mut sealed = flow.seal.lock();
-        if *sealed {
-            return self.read_sealed(flow, &mut sealed);
+        let mut queue = flow.unread.lock();
+        if !queue.taken.is_empty() {
+            let count = queue.taken.len().min(LARGE_READ);
+            self.drained = false;
+            return Ok(Some(queue.taken.split_to(count)));
+        }
+        if let Some(seal) = queue.seal {
+            return self.read_sealed(flow, &mut queue, seal);
         }
         let offered = self.bytes.capacity();
         let Received { count, more } = receive(flow.end.as_fd(), &mut self.bytes, usize::MAX)?;
@@ -88,10 +94,16 @@ impl ReadBuffer {
     }
 
     /// As [`Self::read`], once the program has shut down writing.
-    fn read_sealed(&mut self, flow: &Flow, sealed: &mut bool) -> nix::Result<Option<Bytes>> {
-        let place = match self.seal {
-            Some(place) => place,
-            None => Place::find(flow)?,
+    fn read_sealed(
+        &mut self,
+        flow: &Flow,
+        queue: &mut Queue,
+        seal: Seal,
+    ) -> nix::Result<Option<Bytes>> {
+        let place = match (self.seal, seal) {
+            (Some(place), _) => place,
+            (None, Seal::Kept) => Place::Last,
+            (None, Seal::Placed) => Place::find(flow)?,
         };
         self.seal = Some(place);
         match place {
@@ -102,7 +114,7 @@ impl ReadBuffer {
             Place::Behind(0) => {
                 receive(flow.end.as_fd(), &mut self.bytes, 1)?;
                 self.bytes.clear();
-                *sealed = false;
+                queue.seal = None;
                 self.take(flow, usize::MAX)
             }
             Place::Behind(before) => {

@@ -26,7 +26,7 @@ use crate::{
         outcome::{Outcome, Wait},
         setsockopt::aborts_on_close,
         socket::{SocketId, State},
-        transport::{BridgedEnd, Callers, Closing, Events, PathInfo, Seal},
+        transport::{BridgedEnd, Callers, Closing, Events, PathInfo},
     },
     sys::socket::is_hung_up,
 };
@@ -47,8 +47,7 @@ impl Events for Supervisor {
         let copy = copy.or(fetched.as_ref()).map(AsFd::as_fd);
         let entry = table.get(id)?;
         let filler = std::mem::take(&mut entry.filler);
-        let seal = Arc::<Seal>::default();
-        let joined = match (table.set_end(id, End::Bridged(Arc::clone(&seal))), copy) {
+        let joined = match (table.set_end(id, End::Bridged(Arc::default())), copy) {
             (Some(ours), _) => {
                 if let Err(error) = self.epoll.delete(&ours) {
                     tracing::debug!(%error, "a socketpair was not watched");
@@ -62,9 +61,13 @@ impl Events for Supervisor {
             .inspect_err(|error| {
                 tracing::error!(%error, "no socketpair for a connection, which is dropped; raise the limit of open files (ulimit -n)");
             })
+            .map(BridgedEnd::new)
             .ok();
         match &end {
-            Some(end) => pair::show_connected(copy, end.as_fd(), filler),
+            Some(end) => {
+                table.set_end(id, End::Bridged(Arc::clone(&end.unread)));
+                pair::show_connected(copy, end.fd.as_fd(), filler);
+            }
             None => self.connect_to_nothing(&mut table, id),
         }
         if let Some(State::Connected { announced, .. }) =
@@ -78,7 +81,7 @@ impl Events for Supervisor {
                 .map_or(Err(Errno::ENOBUFS), |_| Ok(Outcome::Value(0)));
             self.answer_parked(&mut table, parked, answer);
         }
-        end.map(|fd| BridgedEnd { fd, seal })
+        end
     }
 
     fn failed(&self, id: SocketId, error: Errno) {
@@ -121,15 +124,15 @@ impl Events for Supervisor {
         let peer = address::in_family(peer, family);
         let mut socket = listening.accepted(address::in_family(local, family), peer);
         socket.path = Some(Box::new(path));
-        let seal = Arc::<Seal>::default();
-        let end = End::Bridged(Arc::clone(&seal));
+        let ours = BridgedEnd::new(ours);
+        let end = End::Bridged(Arc::clone(&ours.unread));
         table.insert(connection, Entry::new(socket, end, None));
         let preamble = table.enqueue(listener, Waiting { connection, peer })?;
         drop(table);
         // This wakes the program, which may have the processor at once and then wants the table.
-        let knocked = pair::knock(ours.as_fd(), &name);
+        let knocked = pair::knock(ours.fd.as_fd(), &name);
         if let (Ok(()), Some(preamble)) = (knocked, &preamble) {
-            pair::begin(ours.as_fd(), preamble);
+            pair::begin(ours.fd.as_fd(), preamble);
         }
         let mut table = self.table();
         if let Err(error) = knocked {
@@ -138,7 +141,7 @@ impl Events for Supervisor {
             return Err(error);
         }
         self.serve_waiting(&mut table, listener);
-        Ok((connection, BridgedEnd { fd: ours, seal }))
+        Ok((connection, ours))
     }
 
     fn path(&self, id: SocketId, path: PathInfo) {

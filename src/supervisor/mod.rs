@@ -52,7 +52,7 @@ use crate::{
     emul::{
         options::Limits,
         socket::{Socket, SocketId, State},
-        transport::{BridgedEnd, Seal, Transport},
+        transport::{BridgedEnd, Transport},
     },
     sys::seccomp::Listener,
     zpoline::{
@@ -238,9 +238,9 @@ impl Supervisor {
     fn carry(&self, table: &mut Table, id: SocketId, program: BorrowedFd<'_>) -> Result<(), Errno> {
         let fd = table.meeting.join(program)?;
         pair::show_connected(Some(program), fd.as_fd(), 0);
-        let seal = Arc::<Seal>::default();
-        table.set_end(id, End::Bridged(Arc::clone(&seal)));
-        self.transport().carry(id, BridgedEnd { fd, seal });
+        let end = BridgedEnd::new(fd);
+        table.set_end(id, End::Bridged(Arc::clone(&end.unread)));
+        self.transport().carry(id, end);
         Ok(())
     }
 

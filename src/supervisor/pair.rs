@@ -26,11 +26,14 @@ use nix::{
 use socket2::SockRef;
 
 use crate::{
-    emul::setsockopt::RARELY_SET,
+    emul::{
+        setsockopt::RARELY_SET,
+        transport::{Queue, Seal},
+    },
     sys::{
         fd::send_with_fd,
         interrupt::impatiently,
-        socket::{accept_fd, get_option, set_option, widen},
+        socket::{accept_fd, get_option, readable_bytes, set_option, widen},
     },
 };
 
@@ -136,7 +139,11 @@ pub(crate) fn compete(listener: BorrowedFd<'_>, flags: SockFlag) -> Option<Owned
 }
 
 fn is_readable(fd: BorrowedFd<'_>) -> bool {
-    let mut fds = [PollFd::new(fd, PollFlags::POLLIN)];
+    is_ready(fd, PollFlags::POLLIN)
+}
+
+fn is_ready(fd: BorrowedFd<'_>, events: PollFlags) -> bool {
+    let mut fds = [PollFd::new(fd, events)];
     poll(&mut fds, PollTimeout::ZERO) == Ok(1)
 }
 
@@ -236,9 +243,39 @@ pub(crate) fn show_broken(ours: OwnedFd) {
 }
 
 /// Places one byte in our end's queue that can be told from the program's own: it carries a
-/// descriptor, `passed`. Returns whether there was room.
+/// descriptor, `passed`. Returns whether there was room, so that the program's end is writable.
 pub(crate) fn seal(program: BorrowedFd<'_>, passed: BorrowedFd<'_>) -> bool {
-    send_with_fd(program, &[0], passed).is_ok()
+    is_ready(program, PollFlags::POLLOUT) && send_with_fd(program, &[0], passed).is_ok()
+}
+
+/// Takes all that lies in our end's queue, and leaves a copy of the last byte there. Nothing is written to it any more.
+pub(crate) fn take_all(ours: BorrowedFd<'_>) -> Queue {
+    let mut bytes = vec![0; readable_bytes(ours).unwrap_or(0)];
+    let last = bytes.len().saturating_sub(1);
+    let mut filled = 0;
+    while filled < bytes.len() {
+        let (room, flags) = match filled {
+            _ if filled < last => (&mut bytes[filled..last], MsgFlags::MSG_DONTWAIT),
+            _ => (
+                &mut bytes[last..],
+                MsgFlags::MSG_DONTWAIT | MsgFlags::MSG_PEEK,
+            ),
+        };
+        match recv(ours.as_raw_fd(), room, flags) {
+            Ok(count @ 1..) => filled += count,
+            end => {
+                // The rest is left to the bridge.
+                tracing::warn!(?end, filled, "what a program wrote before shutdown(2)");
+                break;
+            }
+        }
+    }
+    let whole = filled > 0 && filled == bytes.len();
+    bytes.truncate(filled);
+    Queue {
+        taken: bytes.into(),
+        seal: whole.then_some(Seal::Kept),
+    }
 }
 
 /// Shuts down an end as shutdown(2) does; `how` that is none of its values does nothing. An end that

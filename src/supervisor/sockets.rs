@@ -26,7 +26,7 @@ use super::{
 use crate::emul::{
     outcome::Wait,
     socket::{Socket, SocketId, State},
-    transport::{PathInfo, Seal},
+    transport::{PathInfo, Unread},
 };
 use crate::zpoline::{Sockets as SharedSockets, mark, tickets::Ticket};
 
@@ -40,7 +40,7 @@ pub(super) enum End {
     /// Here, watched for the program closing its end; or kept to show a reset to who accepts, or has accepted ([`Losses`]).
     Ours(OwnedFd),
     /// With the bridge of a connection.
-    Bridged(Arc<Seal>),
+    Bridged(Arc<Unread>),
     /// Closed, to show a failure or a reset. The entry stays for getsockname and the like, until a
     /// sweep finds that the socket is gone.
     Closed,

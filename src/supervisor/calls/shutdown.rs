@@ -10,6 +10,7 @@ use crate::emul::{
     self,
     outcome::{Answer, Outcome, Wait},
     socket::{SocketId, State},
+    transport::Seal,
 };
 use crate::supervisor::{
     Supervisor,
@@ -47,16 +48,24 @@ pub(super) fn shutdown(supervisor: &Supervisor, call: &Call<'_>) -> Answer {
     })
 }
 
-/// Shuts down a connection for writing, and seals what was written ([`Seal`](emul::transport::Seal)).
+/// Shuts down a connection for writing, and seals what was written ([`Seal`]).
 fn finish(supervisor: &Supervisor, entry: &Entry, program: BorrowedFd<'_>, how: i32) -> Outcome {
-    let End::Bridged(seal) = &entry.end else {
+    let End::Bridged(unread) = &entry.end else {
         return Outcome::Native("the pair ends the direction");
     };
-    let mut sealed = seal.lock();
-    // A queue that is full takes no seal: a later reset then shows as an end of file. One that was shut
-    // down before takes none either.
-    *sealed |= pair::seal(program, supervisor.drained.as_fd());
+    let ours = unread.end();
+    let mut queue = unread.lock();
+    if queue.seal.is_none() && pair::seal(program, supervisor.drained.as_fd()) {
+        queue.seal = Some(Seal::Placed);
+    }
     pair::shut_down(program, how);
+    if let Some(ours) = ours
+        && queue.seal.is_none()
+        && queue.taken.is_empty()
+    {
+        // The queue was full, and is not for long: a socket that is shut down is writable, and says EPIPE.
+        *queue = pair::take_all(ours.as_fd());
+    }
     Outcome::Value(0)
 }
 
