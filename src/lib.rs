@@ -14,6 +14,7 @@ mod emul;
 #[cfg(fuzzing)]
 pub mod fuzz;
 mod gateway;
+mod home;
 mod keygen;
 mod launch;
 mod logging;

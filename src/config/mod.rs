@@ -20,6 +20,7 @@ use std::{
 
 use clap::{ArgMatches, error::ErrorKind, parser::ValueSource};
 
+use crate::home;
 use file::Setting;
 pub(crate) use file::{Problem, read};
 pub(crate) use keys::Keys;
@@ -185,13 +186,13 @@ fn without_file(
 /// The files that need not be named, the first that exists counting.
 ///
 /// XDG base directory specification 0.8: `$XDG_CONFIG_HOME`, and a relative path in it is ignored;
-/// `$HOME/.config` otherwise.
+/// `.config` in the [home directory](home) otherwise.
 fn places() -> Vec<PathBuf> {
     let is_absolute = |path: &PathBuf| path.is_absolute();
     let own = env::var_os("XDG_CONFIG_HOME")
         .map(PathBuf::from)
         .filter(is_absolute)
-        .or_else(|| Some(env::home_dir().filter(is_absolute)?.join(".config")));
+        .or_else(|| Some(home::directory()?.join(".config")));
     let directories = own.into_iter().chain([PathBuf::from(HOST_DIRECTORY)]);
     directories.map(|directory| directory.join(FILE)).collect()
 }

@@ -15,7 +15,9 @@ use std::path::{Path, PathBuf};
 
 use nix::errno::Errno;
 use nix::fcntl::{Flock, FlockArg, OFlag};
-use nix::unistd::{Uid, User};
+use nix::unistd::Uid;
+
+use crate::home;
 
 /// Why the state directory, or a file in it, cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -226,29 +228,20 @@ pub(crate) fn io_error(action: &'static str, path: &Path, source: io::Error) -> 
 
 fn default_path() -> Result<PathBuf, StateError> {
     let uid = Uid::effective();
-    let from_passwd = || User::from_uid(uid).ok().flatten().map(|user| user.dir);
-    choose_path(
-        std::env::var_os("XDG_STATE_HOME"),
-        std::env::var_os("HOME"),
-        from_passwd,
-    )
-    .ok_or(StateError::NoHome { uid })
+    choose_path(std::env::var_os("XDG_STATE_HOME"), home::directory)
+        .ok_or(StateError::NoHome { uid })
 }
 
 /// XDG base directory specification 0.8: `$XDG_STATE_HOME`, and a relative path in it is ignored;
-/// `$HOME/.local/state` otherwise.
+/// `.local/state` in the [home directory](home) otherwise.
 fn choose_path(
     xdg_state_home: Option<OsString>,
-    home: Option<OsString>,
-    passwd_home: impl FnOnce() -> Option<PathBuf>,
+    home: impl FnOnce() -> Option<PathBuf>,
 ) -> Option<PathBuf> {
-    let absolute = |value: OsString| Some(PathBuf::from(value)).filter(|path| path.is_absolute());
-    let base = match xdg_state_home.and_then(absolute) {
+    let named = xdg_state_home.map(PathBuf::from);
+    let base = match named.filter(|path| path.is_absolute()) {
         Some(path) => path,
-        None => home
-            .and_then(absolute)
-            .or_else(|| passwd_home().filter(|path| path.is_absolute()))?
-            .join(".local/state"),
+        None => home()?.join(".local/state"),
     };
     Some(base.join("quicwrap"))
 }
@@ -259,19 +252,15 @@ mod tests {
 
     #[test]
     fn default_place_in_order_of_preference() {
-        let choose = |xdg: Option<&str>, home: Option<&str>, passwd: Option<&str>| {
-            choose_path(xdg.map(Into::into), home.map(Into::into), || {
-                passwd.map(Into::into)
-            })
+        let choose = |xdg: Option<&str>, home: Option<&str>| {
+            choose_path(xdg.map(Into::into), || home.map(Into::into))
         };
         let xdg = Some(PathBuf::from("/x/quicwrap"));
-        assert_eq!(choose(Some("/x"), Some("/h"), Some("/p")), xdg);
+        assert_eq!(choose(Some("/x"), Some("/h")), xdg);
         let home = Some(PathBuf::from("/h/.local/state/quicwrap"));
-        assert_eq!(choose(None, Some("/h"), Some("/p")), home);
-        assert_eq!(choose(Some("relative"), Some("/h"), None), home);
-        let passwd = Some(PathBuf::from("/p/.local/state/quicwrap"));
-        assert_eq!(choose(Some(""), Some(""), Some("/p")), passwd);
-        assert_eq!(choose(None, None, None), None);
+        assert_eq!(choose(None, Some("/h")), home);
+        assert_eq!(choose(Some("relative"), Some("/h")), home);
+        assert_eq!(choose(Some(""), None), None);
     }
 
     #[test]

@@ -103,6 +103,16 @@ fn both_places() {
     assert_eq!(explain("HOME", home.parent().expect("a parent")), of_user);
 }
 
+/// setpriv(1) and s6-setuidgid change the user and leave HOME.
+#[test]
+fn another_users_home() {
+    wrapped_only!();
+    let sandbox = Sandbox::new();
+    let home = ["env", "-u", "QUICWRAP_CONFIG", "HOME=/root"];
+    let done = sandbox.wrap("true").user().through(home).run().success();
+    assert_eq!(done.stderr, "");
+}
+
 #[test]
 fn no_file_at_all() {
     wrapped_only!();
