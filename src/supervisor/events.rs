@@ -175,6 +175,10 @@ impl Events for Supervisor {
             entry.socket.reset(error);
             self.give_port_back(id, entry);
         }
+        if is_on_its_way(&table, id) {
+            table.set_end(id, End::Ours(end));
+            return;
+        }
         if is_unknown(&table, id) {
             match table.learn(id, end.as_fd()) {
                 Peer::Unaccepted => return self.lose(&mut table, id, end, error),
@@ -320,6 +324,12 @@ impl Supervisor {
 /// Whether the program's end of a connection is not known: it is not accepted yet, or was without the supervisor.
 fn is_unknown(table: &Table, id: SocketId) -> bool {
     table.look(id).is_some_and(|entry| entry.program.is_none())
+}
+
+/// Whether accept(2) has taken a connection that its caller does not have yet.
+fn is_on_its_way(table: &Table, id: SocketId) -> bool {
+    let entry = table.look(id);
+    entry.is_some_and(|entry| entry.unaccepted && entry.program.is_some())
 }
 
 /// A copy of the program's end of a pair: from who was last seen with it, or from whoever has it.

@@ -16,6 +16,7 @@ use nix::{
 use super::{
     pair,
     sockets::{End, ProgramEnd, Table},
+    tasks::Holder,
 };
 use crate::{
     emul::{
@@ -159,15 +160,24 @@ impl Table {
         Some((waiting, fd))
     }
 
-    /// Links a connection with the program's end that accept(2) has made of it.
+    /// Links a connection with the program's end that accept(2) has made of it, and that no program has yet.
     fn arrive(&mut self, connection: SocketId, fd: &OwnedFd) {
         let Some(program) = ProgramEnd::of(fd) else {
             return;
         };
         self.set_program_end(connection, program);
+        self.set_unaccepted(connection, true);
         self.mark(connection, fd);
         widen(fd.as_fd());
         self.show_loss(connection, || fd.try_clone().ok());
+    }
+
+    /// Notes who has a socket now. If it was reset on the way there, that is shown; `fd` is a copy of the program's end.
+    pub(super) fn handed_over(&mut self, id: SocketId, holder: Holder, fd: OwnedFd) {
+        self.set_holder(id, holder);
+        if self.set_unaccepted(id, false) {
+            self.show_loss(id, || Some(fd));
+        }
     }
 
     /// Undoes what an injection that did not arrive had prepared.
@@ -181,9 +191,6 @@ impl Table {
                 connection,
                 peer,
             } => {
-                if let Some(accepted) = self.get(connection) {
-                    accepted.unaccepted = true;
-                }
                 let place = self.queue_name(listener);
                 let place = place.and_then(|name| pair::knock_for_nobody(&name));
                 if let (Ok(()), Some(entry)) = (place, self.get(listener)) {
@@ -343,6 +350,21 @@ mod tests {
         let ours = listener.ours.pop().unwrap();
         listener.table.set_end(connection, End::Ours(ours));
         let (_, fd) = listener.accept().unwrap();
+        assert_eq!(pair::take_error(fd.as_fd()), libc::ECONNRESET);
+    }
+
+    #[test]
+    fn a_reset_on_the_way_to_who_accepts_is_shown_to_them() {
+        let mut listener = listener();
+        let connection = listener.connect(1);
+        let ours = listener.ours.pop().unwrap();
+        let (_, fd) = listener.accept().unwrap();
+        let table = &mut listener.table;
+        assert!(table.look(connection).unwrap().unaccepted);
+        table.set_end(connection, End::Ours(ours));
+        let (tid, copy) = (0, fd.try_clone().unwrap());
+        table.handed_over(connection, Holder { tid, fd: 0 }, copy);
+        assert!(!table.look(connection).unwrap().unaccepted);
         assert_eq!(pair::take_error(fd.as_fd()), libc::ECONNRESET);
     }
 }

@@ -150,7 +150,7 @@ fn settle(
         Ok(fd) => {
             let (Origin::Created(id) | Origin::Accepted { connection: id, .. }) = injection.origin;
             let tid = trapped.tid;
-            table.set_holder(id, Holder { tid, fd });
+            table.handed_over(id, Holder { tid, fd }, injection.fd);
             Ok(Outcome::Value(fd.into()))
         }
         // EMFILE and the like are the program's own limits: told as they are.

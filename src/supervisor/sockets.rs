@@ -108,7 +108,8 @@ pub(super) struct Entry {
     pub(super) rarely_set: bool,
     /// The program has closed it, which was told before the bridge was at its end.
     pub(super) closed: bool,
-    /// An accepted connection that still lies in its listener's queue, as far as is known.
+    /// A connection that no program has yet: it lies in its listener's queue, as far as is known, or is just being given to
+    /// who called accept(2).
     pub(super) unaccepted: bool,
     /// With `--mode zpoline`, of an accepted connection.
     pub(super) issued: Option<Issued>,
@@ -306,6 +307,12 @@ impl Table {
         if let Some(entry) = self.sockets.get_mut(&id) {
             entry.holder = Some(holder);
         }
+    }
+
+    /// Notes whether no program has it yet. Programs are not shown it. Returns whether it was so before.
+    pub(super) fn set_unaccepted(&mut self, id: SocketId, unaccepted: bool) -> bool {
+        let entry = self.sockets.get_mut(&id);
+        entry.is_some_and(|entry| std::mem::replace(&mut entry.unaccepted, unaccepted))
     }
 
     /// Notes a connection's path. Programs are not shown it.
