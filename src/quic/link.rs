@@ -14,6 +14,7 @@ use tokio::{sync::Notify, time::Instant};
 use super::{
     code,
     config::{self, Tuning},
+    roaming::Departure,
     send_window::{SendWindow, Writer},
 };
 use crate::emul::transport::PathInfo;
@@ -35,6 +36,8 @@ pub(crate) struct Link {
     tuning: Tuning,
     /// How far ahead of the network its streams write.
     window: SendWindow,
+    /// Where its packets leave, if that may change.
+    pub(super) departure: Option<Departure>,
 }
 
 /// What a link is used for. Each short connection changes it, and wakes nobody by that.
@@ -107,7 +110,12 @@ impl Drop for Share {
 
 impl Link {
     /// A link over an established connection whose path has a first link with this MTU.
-    pub(crate) fn new(connection: Connection, tuning: Tuning, link_mtu: u32) -> Arc<Self> {
+    pub(crate) fn new(
+        connection: Connection,
+        tuning: Tuning,
+        link_mtu: u32,
+        departure: Option<Departure>,
+    ) -> Arc<Self> {
         let window = SendWindow::new(tuning.send_window(link_mtu));
         window.fit(&connection);
         Arc::new(Self {
@@ -125,6 +133,7 @@ impl Link {
             }),
             tuning,
             window,
+            departure,
         })
     }
 

@@ -17,6 +17,7 @@ pub(crate) mod pool;
 pub(crate) mod preface;
 pub(crate) mod qlog;
 pub(crate) mod raw;
+mod roaming;
 pub(crate) mod send_window;
 pub(crate) mod server;
 mod steering;

@@ -25,6 +25,7 @@ use super::{
     code::{self, Refusal},
     config,
     link::{Link, Share},
+    roaming::{Departure, Port, Roaming},
     udp::UdpSocket,
 };
 use crate::{
@@ -90,6 +91,7 @@ pub(crate) struct Pool {
     settings: Settings,
     slots: Mutex<HashMap<Key, Arc<Slot>>>,
     endpoints: Mutex<Endpoints>,
+    roaming: Arc<Roaming>,
 }
 
 /// The UDP ports that links begin at.
@@ -99,13 +101,6 @@ struct Endpoints {
     current: HashMap<(SocketAddr, usize), Current>,
     /// Those at which no link begins any more.
     former: Vec<Endpoint>,
-}
-
-/// An endpoint, and the socket under it.
-#[derive(Clone)]
-struct Port {
-    endpoint: Endpoint,
-    socket: Weak<UdpSocket>,
 }
 
 /// One of them.
@@ -139,6 +134,7 @@ impl Pool {
             settings,
             slots: Mutex::default(),
             endpoints: Mutex::default(),
+            roaming: Arc::default(),
         })
     }
 
@@ -342,7 +338,7 @@ impl Pool {
         });
         let port = socket.and_then(|socket| {
             local = socket.local_addr()?;
-            Port::new(socket)
+            open(socket)
         });
         let port = port.map_err(no_socket)?;
         Ok((self.handshake(key, port).await?, local))
@@ -362,7 +358,7 @@ impl Pool {
                 advice: Some(error.to_string()),
             })?;
         let server_name = key.peer.ip().to_string();
-        let link_mtu = route.mtu();
+        let (link_mtu, source) = (route.mtu(), route.local.ip());
         let socket = port.socket.upgrade();
         let handshake = socket
             .filter(|_| !config::is_loopback(link_mtu))
@@ -378,7 +374,13 @@ impl Pool {
                     if let Some(handshake) = handshake {
                         handshake.complete();
                     }
-                    Ok(Link::new(connection, self.settings.tuning, link_mtu))
+                    let departs = key.source.ip().is_unspecified() && !config::is_loopback(link_mtu);
+                    let departure = departs.then(|| Departure::new(port, source));
+                    let link = Link::new(connection, self.settings.tuning, link_mtu, departure);
+                    if departs {
+                        self.roaming.follow(&link);
+                    }
+                    Ok(link)
                 }
                 Err(error) => {
                     let shown = code::shown(&error);
@@ -442,7 +444,7 @@ impl Pool {
             Some(current) if current.leads_to(key.peer) => return Ok(current.port.clone()),
             _ => {}
         }
-        let port = Port::new(StdUdpSocket::bind(key.source)?)?;
+        let port = open(StdUdpSocket::bind(key.source)?)?;
         let current = Current {
             port: port.clone(),
             forgotten: Vec::new(),
@@ -492,21 +494,20 @@ fn is_used(link: &Weak<Link>) -> bool {
     link.upgrade().is_some_and(|link| link.is_used())
 }
 
-impl Port {
-    fn new(socket: StdUdpSocket) -> io::Result<Self> {
-        let socket = UdpSocket::new(socket)?;
-        let weak = Arc::downgrade(&socket);
-        let endpoint = Endpoint::new_with_abstract_socket(
-            super::endpoint_config(EndpointConfig::default()),
-            None,
-            socket,
-            Arc::new(TokioRuntime),
-        )?;
-        Ok(Self {
-            endpoint,
-            socket: weak,
-        })
-    }
+/// An endpoint at this socket.
+fn open(socket: StdUdpSocket) -> io::Result<Port> {
+    let socket = UdpSocket::new(socket)?;
+    let weak = Arc::downgrade(&socket);
+    let endpoint = Endpoint::new_with_abstract_socket(
+        super::endpoint_config(EndpointConfig::default()),
+        None,
+        socket,
+        Arc::new(TokioRuntime),
+    )?;
+    Ok(Port {
+        endpoint,
+        socket: weak,
+    })
 }
 
 fn no_socket(error: io::Error) -> Refusal {

@@ -375,7 +375,7 @@ impl Server {
         if let Some(handshake) = handshake {
             handshake.complete();
         }
-        Ok(Link::new(connection, settings.tuning, mtu))
+        Ok(Link::new(connection, settings.tuning, mtu, None))
     }
 
     /// Limits what is sent to a client until its address is known to be its own, and keeps what comes from there too early.

@@ -33,6 +33,7 @@ mod raw;
 mod reload;
 mod reorder;
 mod restart;
+mod roaming;
 mod signals;
 mod signed;
 mod slow_path;
