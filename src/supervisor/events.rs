@@ -17,7 +17,7 @@ use super::{
     pair,
     peer::Peer,
     queue::Waiting,
-    sockets::{End, Entry, Table},
+    sockets::{Arrival, End, Entry, Table},
     tasks::{self, Holder},
 };
 use crate::{
@@ -152,7 +152,8 @@ impl Events for Supervisor {
         let mut table = self.table();
         match table.get(id) {
             Some(Entry {
-                unaccepted: true, ..
+                arrival: Arrival::Waiting,
+                ..
             }) => Closing::Abort,
             Some(entry) if entry.socket.hangs_up_while_open() => Closing::Unknown,
             Some(entry) if aborts_on_close(&entry.socket) => Closing::Abort,
@@ -175,7 +176,7 @@ impl Events for Supervisor {
             entry.socket.reset(error);
             self.give_port_back(id, entry);
         }
-        if is_on_its_way(&table, id) {
+        if arrival(&table, id) == Some(Arrival::OnItsWay) {
             table.set_end(id, End::Ours(end));
             return;
         }
@@ -314,8 +315,7 @@ impl Supervisor {
                 return;
             };
             let listening = (listener, parked.end.as_fd());
-            let rare = table.get(listener).is_some_and(|entry| entry.rarely_set);
-            let answer = accepted(&call, listening, rare, waiting, connection);
+            let answer = accepted(&call, table, listening, waiting, connection);
             self.answer_parked(table, parked, answer);
         }
     }
@@ -326,10 +326,8 @@ fn is_unknown(table: &Table, id: SocketId) -> bool {
     table.look(id).is_some_and(|entry| entry.program.is_none())
 }
 
-/// Whether accept(2) has taken a connection that its caller does not have yet.
-fn is_on_its_way(table: &Table, id: SocketId) -> bool {
-    let entry = table.look(id);
-    entry.is_some_and(|entry| entry.unaccepted && entry.program.is_some())
+fn arrival(table: &Table, id: SocketId) -> Option<Arrival> {
+    table.look(id).map(|entry| entry.arrival)
 }
 
 /// A copy of the program's end of a pair: from who was last seen with it, or from whoever has it.

@@ -126,6 +126,10 @@ impl Supervisor {
     pub(super) fn lose(&self, table: &mut Table, connection: SocketId, end: OwnedFd, error: Errno) {
         let issued = table.look(connection).and_then(|entry| entry.issued);
         let Some(issued) = issued else {
+            if is_hung_up(end.as_fd()) {
+                // With its listener, and nothing else would tell.
+                return self.abandon(table, connection);
+            }
             table.set_end(connection, End::Ours(end));
             return;
         };

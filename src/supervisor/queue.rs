@@ -15,7 +15,7 @@ use nix::{
 
 use super::{
     pair,
-    sockets::{End, ProgramEnd, Table},
+    sockets::{Arrival, End, ProgramEnd, Table},
     tasks::Holder,
 };
 use crate::{
@@ -166,7 +166,7 @@ impl Table {
             return;
         };
         self.set_program_end(connection, program);
-        self.set_unaccepted(connection, true);
+        self.set_arrival(connection, Arrival::OnItsWay);
         self.mark(connection, fd);
         widen(fd.as_fd());
         self.show_loss(connection, || fd.try_clone().ok());
@@ -175,8 +175,17 @@ impl Table {
     /// Notes who has a socket now. If it was reset on the way there, that is shown; `fd` is a copy of the program's end.
     pub(super) fn handed_over(&mut self, id: SocketId, holder: Holder, fd: OwnedFd) {
         self.set_holder(id, holder);
-        if self.set_unaccepted(id, false) {
+        if self.set_arrival(id, Arrival::There) == Some(Arrival::OnItsWay) {
             self.show_loss(id, || Some(fd));
+        }
+    }
+
+    /// Notes that the program's end of a connection was closed on its way. What its peer is to see `arrival` says.
+    pub(super) fn dropped(&mut self, connection: SocketId, arrival: Arrival) {
+        self.set_arrival(connection, arrival);
+        let entry = self.look(connection);
+        if entry.is_some_and(|entry| matches!(entry.end, End::Ours(_))) {
+            self.remove(connection);
         }
     }
 
@@ -196,6 +205,10 @@ impl Table {
                 if let (Ok(()), Some(entry)) = (place, self.get(listener)) {
                     let waiting = Waiting { connection, peer };
                     entry.queue.returned.push_front((waiting, injection.fd));
+                    self.set_arrival(connection, Arrival::Waiting);
+                } else {
+                    drop(injection.fd);
+                    self.dropped(connection, Arrival::Waiting);
                 }
             }
         }
@@ -354,17 +367,29 @@ mod tests {
     }
 
     #[test]
+    fn a_reset_on_the_way_to_nobody_leaves_nothing() {
+        let mut listener = listener();
+        let connection = listener.connect(1);
+        let ours = listener.ours.pop().unwrap();
+        drop(listener.accept().unwrap());
+        listener.table.set_end(connection, End::Ours(ours));
+        listener.table.dropped(connection, Arrival::There);
+        assert!(listener.table.look(connection).is_none());
+    }
+
+    #[test]
     fn a_reset_on_the_way_to_who_accepts_is_shown_to_them() {
         let mut listener = listener();
         let connection = listener.connect(1);
         let ours = listener.ours.pop().unwrap();
         let (_, fd) = listener.accept().unwrap();
         let table = &mut listener.table;
-        assert!(table.look(connection).unwrap().unaccepted);
+        let arrival = |table: &Table| table.look(connection).unwrap().arrival;
+        assert_eq!(arrival(table), Arrival::OnItsWay);
         table.set_end(connection, End::Ours(ours));
         let (tid, copy) = (0, fd.try_clone().unwrap());
         table.handed_over(connection, Holder { tid, fd: 0 }, copy);
-        assert!(!table.look(connection).unwrap().unaccepted);
+        assert_eq!(arrival(table), Arrival::There);
         assert_eq!(pair::take_error(fd.as_fd()), libc::ECONNRESET);
     }
 }

@@ -46,6 +46,17 @@ pub(super) enum End {
     Closed,
 }
 
+/// How far a socket has come towards its program.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Arrival {
+    /// An accepted connection that still lies in its listener's queue, as far as is known.
+    Waiting,
+    /// accept(2) has taken it, and the caller does not have it yet.
+    OnItsWay,
+    /// A program has it.
+    There,
+}
+
 impl End {
     /// Whether it cannot tell of the program's close.
     fn is_untold(&self) -> bool {
@@ -108,9 +119,8 @@ pub(super) struct Entry {
     pub(super) rarely_set: bool,
     /// The program has closed it, which was told before the bridge was at its end.
     pub(super) closed: bool,
-    /// A connection that no program has yet: it lies in its listener's queue, as far as is known, or is just being given to
-    /// who called accept(2).
-    pub(super) unaccepted: bool,
+    /// How far it has come towards its program.
+    pub(super) arrival: Arrival,
     /// With `--mode zpoline`, of an accepted connection.
     pub(super) issued: Option<Issued>,
 }
@@ -128,7 +138,10 @@ impl Entry {
             spent: false,
             rarely_set: false,
             closed: false,
-            unaccepted: program.is_none(),
+            arrival: match program {
+                None => Arrival::Waiting,
+                Some(_) => Arrival::There,
+            },
             issued: None,
         }
     }
@@ -277,7 +290,7 @@ impl Table {
                 peer,
             });
             // Whether it was accepted the kernel tells then.
-            entry.unaccepted = false;
+            entry.arrival = Arrival::There;
         }
         self.taken_up.push(connection);
         Ok(Some(ticket))
@@ -309,10 +322,10 @@ impl Table {
         }
     }
 
-    /// Notes whether no program has it yet. Programs are not shown it. Returns whether it was so before.
-    pub(super) fn set_unaccepted(&mut self, id: SocketId, unaccepted: bool) -> bool {
-        let entry = self.sockets.get_mut(&id);
-        entry.is_some_and(|entry| std::mem::replace(&mut entry.unaccepted, unaccepted))
+    /// Notes how far it has come. Programs are not shown it. Returns how far it had come before.
+    pub(super) fn set_arrival(&mut self, id: SocketId, arrival: Arrival) -> Option<Arrival> {
+        let entry = self.sockets.get_mut(&id)?;
+        Some(std::mem::replace(&mut entry.arrival, arrival))
     }
 
     /// Notes a connection's path. Programs are not shown it.
@@ -343,7 +356,7 @@ impl Table {
     pub(super) fn set_program_end(&mut self, id: SocketId, program: ProgramEnd) {
         if let Some(entry) = self.sockets.get_mut(&id) {
             entry.program = Some(program);
-            entry.unaccepted = false;
+            entry.arrival = Arrival::There;
             self.accepted.insert(program.cookie, id);
         }
     }

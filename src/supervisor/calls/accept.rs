@@ -12,7 +12,14 @@ use crate::emul::{
     outcome::{Answer, Injection, Origin, Outcome, Wait},
     socket::SocketId,
 };
-use crate::supervisor::{Supervisor, call::Call, pair, park::Parked, queue::Waiting};
+use crate::supervisor::{
+    Supervisor,
+    call::Call,
+    pair,
+    park::Parked,
+    queue::Waiting,
+    sockets::{Arrival, Table},
+};
 
 pub(super) fn accept(supervisor: &Supervisor, call: &Call<'_>) -> Answer {
     on_socket(supervisor, call, |table, id, end| {
@@ -22,8 +29,7 @@ pub(super) fn accept(supervisor: &Supervisor, call: &Call<'_>) -> Answer {
         emul::accept::check(&table.get(id).ok_or(Errno::EBADF)?.socket)?;
         let nonblocking = flags & libc::SOCK_NONBLOCK != 0;
         if let Some((waiting, connection)) = table.dequeue(id, end.as_fd(), nonblocking) {
-            let rare = table.get(id).is_some_and(|entry| entry.rarely_set);
-            return accepted(call, (id, end.as_fd()), rare, waiting, connection);
+            return accepted(call, table, (id, end.as_fd()), waiting, connection);
         }
         if pair::is_nonblocking(end.as_fd())? {
             return Err(Errno::EAGAIN);
@@ -44,19 +50,24 @@ pub(in crate::supervisor) fn accept_flags(call: &Call<'_>) -> i32 {
     }
 }
 
-/// What accept(2) comes to when a connection is there; the caller may have waited for it. `rare` options
-/// have been set on the listener.
+/// What accept(2) comes to when a connection is there; the caller may have waited for it.
 pub(in crate::supervisor) fn accepted(
     call: &Call<'_>,
+    table: &mut Table,
     (listener, listening): (SocketId, BorrowedFd<'_>),
-    rare: bool,
     waiting: Waiting,
     connection: OwnedFd,
 ) -> Answer {
     let flags = accept_flags(call);
+    let rare = table.get(listener).is_some_and(|entry| entry.rarely_set);
     pair::inherit_options(listening, connection.as_fd(), rare);
-    if !call.pointer(1).is_null() {
-        write_address(call, &waiting.peer)?;
+    if !call.pointer(1).is_null()
+        && let Err(error) = write_address(call, &waiting.peer)
+    {
+        // As inet_accept's caller does: the connection is closed, not reset.
+        drop(connection);
+        table.dropped(waiting.connection, Arrival::There);
+        return Err(error);
     }
     Ok(Outcome::Inject(Injection {
         fd: connection,
