@@ -159,7 +159,7 @@ impl BridgedEnd {
 #[derive(Debug, Default)]
 pub(crate) struct Unread {
     end: Weak<OwnedFd>,
-    queue: Mutex<Queue>,
+    queue: Mutex<EndQueue>,
 }
 
 impl Unread {
@@ -169,14 +169,14 @@ impl Unread {
     }
 
     /// To be locked while something is read from the end, and while it is sealed.
-    pub(crate) fn lock(&self) -> MutexGuard<'_, Queue> {
+    pub(crate) fn lock(&self) -> MutexGuard<'_, EndQueue> {
         self.queue.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 /// What is known of our end's queue.
 #[derive(Debug, Default)]
-pub(crate) struct Queue {
+pub(crate) struct EndQueue {
     /// What was taken from it when the program shut down writing and it was full. It comes first.
     pub(crate) taken: Bytes,
     /// What is left in it for good.

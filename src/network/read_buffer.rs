@@ -1,16 +1,12 @@
 //! Reading what the program writes, up to the seal that shutdown(2) may have left.
 #![forbid(unsafe_code)]
 
-use std::{
-    os::fd::{AsFd, AsRawFd},
-    sync::atomic::Ordering,
-};
+use std::{os::fd::AsFd, sync::atomic::Ordering};
 
 use bytes::{Buf, BufMut, Bytes, BytesMut};
-use nix::sys::socket::{MsgFlags, recv};
 
 use super::flow::Flow;
-use crate::emul::transport::{Queue, Seal};
+use crate::emul::transport::{EndQueue, Seal};
 use crate::sys::socket::{Received, ends_with_descriptors, readable_bytes, receive};
 
 /// First read buffer of a connection, in bytes: most connections never carry more at a time.
@@ -22,31 +18,6 @@ const LARGE_READ: usize = 256 << 10;
 /// both at the beginning of a page of memory, AMD's Zen 3 would take twenty times as long (docs/performance.md).
 const HEADROOM: usize = 64;
 
-/// Where the seal lies in our end's queue. Nothing more is written there by then.
-#[derive(Debug, Clone, Copy)]
-enum Place {
-    /// It is the last byte, and stays.
-    Last,
-    /// Behind this many bytes, and more were written by another thread of the program before
-    /// shutdown(2) took effect. It is taken out.
-    Behind(usize),
-}
-
-impl Place {
-    /// Looks for the byte that carries a descriptor.
-    fn find(flow: &Flow) -> nix::Result<Self> {
-        let queued = readable_bytes(flow.end.as_fd())?;
-        if ends_with_descriptors(flow.end.as_fd(), queued)? {
-            return Ok(Self::Last);
-        }
-        // A read ends with it.
-        let mut bytes = vec![0; queued];
-        let peek = MsgFlags::MSG_PEEK | MsgFlags::MSG_DONTWAIT;
-        let with_seal = recv(flow.end.as_raw_fd(), &mut bytes, peek)?;
-        Ok(Self::Behind(with_seal.saturating_sub(1)))
-    }
-}
-
 /// Room to read into: small at first, larger while the program keeps filling it.
 #[derive(Debug, Default)]
 pub(crate) struct ReadBuffer {
@@ -54,8 +25,8 @@ pub(crate) struct ReadBuffer {
     room: usize,
     /// The last read has taken all there was.
     drained: bool,
-    /// Where the seal lies, once it was found.
-    seal: Option<Place>,
+    /// The seal was found to be the last byte. Nothing more is written there by then.
+    sealed: bool,
 }
 
 impl ReadBuffer {
@@ -78,7 +49,7 @@ impl ReadBuffer {
             return self.read_sealed(flow, &mut queue, seal);
         }
         let offered = self.bytes.capacity();
-        let Received { count, more } = receive(flow.end.as_fd(), &mut self.bytes, usize::MAX)?;
+        let Received { count, more, .. } = receive(flow.end.as_fd(), &mut self.bytes, usize::MAX)?;
         self.drained = !more && !flow.urgent.swap(false, Ordering::Relaxed);
         flow.activity.note(flow.id, count);
         if count == offered {
@@ -97,39 +68,40 @@ impl ReadBuffer {
     fn read_sealed(
         &mut self,
         flow: &Flow,
-        queue: &mut Queue,
+        queue: &mut EndQueue,
         seal: Seal,
     ) -> nix::Result<Option<Bytes>> {
-        let place = match (self.seal, seal) {
-            (Some(place), _) => place,
-            (None, Seal::Kept) => Place::Last,
-            (None, Seal::Placed) => Place::find(flow)?,
-        };
-        self.seal = Some(place);
-        match place {
-            Place::Last => match readable_bytes(flow.end.as_fd())? {
-                0 | 1 => Ok(None),
-                queued => self.take(flow, queued - 1),
-            },
-            Place::Behind(0) => {
-                receive(flow.end.as_fd(), &mut self.bytes, 1)?;
-                self.bytes.clear();
-                queue.seal = None;
-                self.take(flow, usize::MAX)
-            }
-            Place::Behind(before) => {
-                let taken = self.take(flow, before)?;
-                let count = taken.as_ref().map_or(0, Bytes::len);
-                self.seal = Some(Place::Behind(before.saturating_sub(count)));
-                Ok(taken)
-            }
+        let queued = readable_bytes(flow.end.as_fd())?;
+        self.drained = false;
+        self.sealed =
+            self.sealed || seal == Seal::Kept || ends_with_descriptors(flow.end.as_fd(), queued)?;
+        if !self.sealed {
+            return self.read_across(flow, queue);
         }
+        if queued <= 1 {
+            return Ok(None);
+        }
+        let count = receive(flow.end.as_fd(), &mut self.bytes, queued - 1)?.count;
+        Ok((count > 0).then(|| self.bytes.split().freeze()))
     }
 
-    fn take(&mut self, flow: &Flow, limit: usize) -> nix::Result<Option<Bytes>> {
-        let count = receive(flow.end.as_fd(), &mut self.bytes, limit)?.count;
-        self.drained = false;
-        Ok((count > 0).then(|| self.bytes.split().freeze()))
+    /// The same where another thread of the program has written behind the seal, which is taken out when it comes.
+    fn read_across(&mut self, flow: &Flow, queue: &mut EndQueue) -> nix::Result<Option<Bytes>> {
+        loop {
+            let Received {
+                count, descriptors, ..
+            } = receive(flow.end.as_fd(), &mut self.bytes, usize::MAX)?;
+            if descriptors {
+                queue.seal = None;
+                self.bytes.truncate(self.bytes.len() - 1);
+            }
+            if !self.bytes.is_empty() {
+                return Ok(Some(self.bytes.split().freeze()));
+            }
+            if count == 0 {
+                return Ok(None);
+            }
+        }
     }
 
     /// Gives a large buffer back while there is nothing to read, for idle connections are many.

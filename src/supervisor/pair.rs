@@ -12,6 +12,7 @@ use std::{
     time::Duration,
 };
 
+use bytes::BytesMut;
 use nix::{
     errno::Errno,
     fcntl::{FcntlArg, OFlag, fcntl},
@@ -28,12 +29,15 @@ use socket2::SockRef;
 use crate::{
     emul::{
         setsockopt::RARELY_SET,
-        transport::{Queue, Seal},
+        transport::{EndQueue, Seal},
     },
     sys::{
         fd::send_with_fd,
         interrupt::impatiently,
-        socket::{accept_fd, get_option, readable_bytes, set_option, widen},
+        socket::{
+            accept_fd, ends_with_descriptors, get_option, readable_bytes, receive, set_option,
+            widen,
+        },
     },
 };
 
@@ -139,11 +143,7 @@ pub(crate) fn compete(listener: BorrowedFd<'_>, flags: SockFlag) -> Option<Owned
 }
 
 fn is_readable(fd: BorrowedFd<'_>) -> bool {
-    is_ready(fd, PollFlags::POLLIN)
-}
-
-fn is_ready(fd: BorrowedFd<'_>, events: PollFlags) -> bool {
-    let mut fds = [PollFd::new(fd, events)];
+    let mut fds = [PollFd::new(fd, PollFlags::POLLIN)];
     poll(&mut fds, PollTimeout::ZERO) == Ok(1)
 }
 
@@ -243,39 +243,59 @@ pub(crate) fn show_broken(ours: OwnedFd) {
 }
 
 /// Places one byte in our end's queue that can be told from the program's own: it carries a
-/// descriptor, `passed`. Returns whether there was room, so that the program's end is writable.
+/// descriptor, `passed`. Returns whether there was room.
 pub(crate) fn seal(program: BorrowedFd<'_>, passed: BorrowedFd<'_>) -> bool {
-    is_ready(program, PollFlags::POLLOUT) && send_with_fd(program, &[0], passed).is_ok()
+    send_with_fd(program, &[0], passed).is_ok()
 }
 
-/// Takes all that lies in our end's queue, and leaves a copy of the last byte there. Nothing is written to it any more.
-pub(crate) fn take_all(ours: BorrowedFd<'_>) -> Queue {
-    let mut bytes = vec![0; readable_bytes(ours).unwrap_or(0)];
-    let last = bytes.len().saturating_sub(1);
-    let mut filled = 0;
-    while filled < bytes.len() {
-        let (room, flags) = match filled {
-            _ if filled < last => (&mut bytes[filled..last], MsgFlags::MSG_DONTWAIT),
-            _ => (
-                &mut bytes[last..],
-                MsgFlags::MSG_DONTWAIT | MsgFlags::MSG_PEEK,
-            ),
-        };
-        match recv(ours.as_raw_fd(), room, flags) {
-            Ok(count @ 1..) => filled += count,
-            end => {
-                // The rest is left to the bridge.
-                tracing::warn!(?end, filled, "what a program wrote before shutdown(2)");
-                break;
-            }
+/// Whether poll(2) shows an end as writable.
+pub(crate) fn is_writable(end: BorrowedFd<'_>) -> bool {
+    let mut fds = [PollFd::new(end, PollFlags::POLLOUT)];
+    let _ = poll(&mut fds, PollTimeout::ZERO);
+    let events = fds[0].revents();
+    events.is_some_and(|events| events.contains(PollFlags::POLLOUT))
+}
+
+/// Takes all that lies in our end's queue but for a `seal`, which is left there if it is the last byte; if it is not, a copy
+/// of the last one is. Nothing is written to it any more.
+pub(crate) fn take_all(ours: BorrowedFd<'_>, mut seal: Option<Seal>) -> EndQueue {
+    let mut bytes = BytesMut::new();
+    if let Err(error) = take_into(&mut bytes, ours, &mut seal) {
+        // The rest is left to the bridge.
+        tracing::warn!(%error, "what a program wrote before shutdown(2)");
+    }
+    let taken = bytes.freeze();
+    EndQueue { taken, seal }
+}
+
+fn take_into(
+    bytes: &mut BytesMut,
+    ours: BorrowedFd<'_>,
+    seal: &mut Option<Seal>,
+) -> Result<(), Errno> {
+    let queued = readable_bytes(ours)?;
+    let ends_with_seal = seal.is_some() && ends_with_descriptors(ours, queued)?;
+    bytes.reserve(queued);
+    let mut left = queued.saturating_sub(1);
+    while left > 0 {
+        let received = receive(ours, bytes, left)?;
+        if received.descriptors {
+            *seal = None;
+            bytes.truncate(bytes.len() - 1);
         }
+        left = match received.count {
+            0 => return Err(Errno::EPIPE),
+            count => left - count,
+        };
     }
-    let whole = filled > 0 && filled == bytes.len();
-    bytes.truncate(filled);
-    Queue {
-        taken: bytes.into(),
-        seal: whole.then_some(Seal::Kept),
+    if queued > 0 && !ends_with_seal {
+        let mut last = [0];
+        let peek = MsgFlags::MSG_PEEK | MsgFlags::MSG_DONTWAIT;
+        recv(ours.as_raw_fd(), &mut last, peek)?;
+        bytes.extend_from_slice(&last);
+        *seal = Some(Seal::Kept);
     }
+    Ok(())
 }
 
 /// Shuts down an end as shutdown(2) does; `how` that is none of its values does nothing. An end that
@@ -357,6 +377,7 @@ pub(crate) fn set_nonblocking(end: BorrowedFd<'_>, on: bool) -> Result<(), Errno
 
 #[cfg(test)]
 mod tests {
+    use bytes::Bytes;
     use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
 
     use super::*;
@@ -454,6 +475,31 @@ mod tests {
         show_connected(Some(program.as_fd()), ours.as_fd(), 0);
         assert_eq!(wait(), 1);
         assert_eq!(events[0].events(), EpollFlags::EPOLLOUT);
+    }
+
+    #[test]
+    fn a_full_queue_is_taken_but_for_its_last_byte() {
+        let passed = alone(false).unwrap();
+        let sealed = |behind: &[u8]| {
+            let (program, ours) = connected();
+            send(program.as_raw_fd(), b"before", MsgFlags::empty()).unwrap();
+            send(program.as_raw_fd(), b"!", MsgFlags::MSG_OOB).unwrap();
+            assert!(seal(program.as_fd(), passed.as_fd()));
+            send(program.as_raw_fd(), behind, MsgFlags::empty()).unwrap();
+            let EndQueue { taken, seal } = take_all(ours.as_fd(), Some(Seal::Placed));
+            (taken, seal, readable_bytes(ours.as_fd()))
+        };
+        let placed = (Bytes::from("before!"), Some(Seal::Placed), Ok(1));
+        assert_eq!(sealed(b""), placed);
+        let kept = (Bytes::from("before!behind"), Some(Seal::Kept), Ok(1));
+        assert_eq!(sealed(b"behind"), kept);
+        let (program, ours) = connected();
+        let nothing = take_all(ours.as_fd(), None);
+        assert_eq!((nothing.taken, nothing.seal), (Bytes::new(), None));
+        send(program.as_raw_fd(), b"x", MsgFlags::empty()).unwrap();
+        let one = take_all(ours.as_fd(), None);
+        assert_eq!((one.taken, one.seal), (Bytes::from("x"), Some(Seal::Kept)));
+        assert_eq!(readable_bytes(ours.as_fd()), Ok(1));
     }
 
     #[test]

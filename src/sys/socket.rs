@@ -28,7 +28,9 @@ struct ControlBuffer([MaybeUninit<u8>; CONTROL_BYTES]);
 pub(crate) struct Received {
     /// Bytes.
     pub(crate) count: usize,
-    /// There may be more in the queue: no room was left, or descriptors were attached, at which a read ends.
+    /// The last of them carried descriptors, at which a read ends.
+    pub(crate) descriptors: bool,
+    /// There may be more in the queue: no room was left, or there were descriptors.
     pub(crate) more: bool,
 }
 
@@ -74,6 +76,7 @@ pub(crate) fn receive(
     unsafe { buffer.set_len(buffer.len() + received as usize) };
     Ok(Received {
         count: received as usize,
+        descriptors: attached,
         more: received as usize == offered || attached,
     })
 }

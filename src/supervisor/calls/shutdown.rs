@@ -60,11 +60,11 @@ fn finish(supervisor: &Supervisor, entry: &Entry, program: BorrowedFd<'_>, how: 
     }
     pair::shut_down(program, how);
     if let Some(ours) = ours
-        && queue.seal.is_none()
         && queue.taken.is_empty()
+        && (queue.seal.is_none() || !pair::is_writable(program))
     {
-        // The queue was full, and is not for long: a socket that is shut down is writable, and says EPIPE.
-        *queue = pair::take_all(ours.as_fd());
+        // The queue is full, and is not to be: a socket that is shut down is writable, and says EPIPE.
+        *queue = pair::take_all(ours.as_fd(), queue.seal);
     }
     Outcome::Value(0)
 }
