@@ -1,12 +1,15 @@
 //! The user's home directory.
 #![forbid(unsafe_code)]
 
-use std::{env, ffi::OsString, fs, os::unix::fs::MetadataExt, path::Path, path::PathBuf};
-
-use nix::{
-    errno::Errno,
-    unistd::{AccessFlags, Uid, User, eaccess},
+use std::{
+    env,
+    ffi::OsString,
+    fs,
+    os::unix::fs::MetadataExt,
+    path::{Path, PathBuf},
 };
+
+use nix::unistd::{AccessFlags, Uid, User, eaccess};
 
 /// `$HOME`, or what the user database says: if the variable is not set, or names another user's directory in which this one
 /// may write nothing, as programs leave it that only change the user (setpriv(1), s6-setuidgid). None if there is neither.
@@ -33,7 +36,7 @@ fn choose(
 fn is_foreign(home: &Path) -> bool {
     let owner = fs::metadata(home).map(|metadata| metadata.uid());
     owner.is_ok_and(|owner| owner != Uid::effective().as_raw())
-        && eaccess(home, AccessFlags::W_OK | AccessFlags::X_OK) == Err(Errno::EACCES)
+        && eaccess(home, AccessFlags::W_OK | AccessFlags::X_OK).is_err()
 }
 
 #[cfg(test)]
