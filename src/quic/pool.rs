@@ -7,7 +7,7 @@ use std::{
     future,
     hash::{DefaultHasher, Hash, Hasher},
     io,
-    net::{Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket as StdUdpSocket},
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket as StdUdpSocket},
     pin::Pin,
     sync::{Arc, Mutex, MutexGuard, PoisonError, Weak},
     task::{Context, Poll, Waker},
@@ -16,7 +16,7 @@ use std::{
 
 use nix::errno::Errno;
 use quinn::{
-    ClientConfig, ConnectionError, Endpoint, EndpointConfig, Side, TokioRuntime,
+    ClientConfig, Connection, ConnectionError, Endpoint, EndpointConfig, Side, TokioRuntime,
     crypto::rustls::QuicClientConfig,
 };
 use tokio::sync::{OwnedMutexGuard, watch};
@@ -374,13 +374,7 @@ impl Pool {
                     if let Some(handshake) = handshake {
                         handshake.complete();
                     }
-                    let departs = key.source.ip().is_unspecified() && !config::is_loopback(link_mtu);
-                    let departure = departs.then(|| Departure::new(port, source));
-                    let link = Link::new(connection, self.settings.tuning, link_mtu, departure);
-                    if departs {
-                        self.roaming.follow(&link);
-                    }
-                    Ok(link)
+                    Ok(self.linked(connection, link_mtu, port, source))
                 }
                 Err(error) => {
                     let shown = code::shown(&error);
@@ -393,6 +387,25 @@ impl Pool {
                 Err(errno.into())
             }
         }
+    }
+
+    /// A link whose packets leave from this port, and with this source address for now.
+    fn linked(
+        &self,
+        connection: Connection,
+        link_mtu: u32,
+        port: Port,
+        source: IpAddr,
+    ) -> Arc<Link> {
+        let bound = port.endpoint.local_addr();
+        let may_move = bound.is_ok_and(|bound| bound.ip().is_unspecified());
+        let departs = may_move && !config::is_loopback(link_mtu);
+        let departure = departs.then(|| Departure::new(port, source));
+        let link = Link::new(connection, self.settings.tuning, link_mtu, departure);
+        if departs {
+            self.roaming.follow(&link);
+        }
+        link
     }
 
     /// What the failure of a handshake, or of the first stream behind it, means for connect(2).

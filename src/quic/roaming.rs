@@ -98,12 +98,15 @@ impl Roaming {
         let heard = async {
             let changes = changes()?;
             loop {
-                wait(&changes).await?;
+                // Something may have changed since the first handshake began.
                 self.move_on();
+                wait(&changes).await?;
             }
         };
         let ended: io::Result<()> = heard.await;
         tracing::debug!(?ended, "changes of addresses are not heard of");
+        // Until the next link: it may have been for want of descriptors.
+        self.heard.store(false, Ordering::Relaxed);
     }
 
     /// Looks which links have another source address now.
@@ -115,7 +118,7 @@ impl Roaming {
                 continue;
             };
             let peer = link.connection.remote_address();
-            // Out of reach: whatever changes that is heard of as well.
+            // Out of reach, in general: whatever changes that is heard of as well.
             let Ok(route) = route::find(peer, None) else {
                 continue;
             };
@@ -140,7 +143,7 @@ impl Roaming {
     }
 }
 
-/// Where the kernel tells of interfaces, addresses and routes that change, rtnetlink(7).
+/// Where the kernel tells of interfaces, addresses, routes and rules for them that change, rtnetlink(7).
 ///
 /// # Errors
 /// EAFNOSUPPORT, EPERM: a policy. EMFILE, ENFILE.
@@ -148,10 +151,17 @@ fn changes() -> io::Result<AsyncFd<OwnedFd>> {
     let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
     let protocol = SockProtocol::NetlinkRoute;
     let fd = socket(AddressFamily::Netlink, SockType::Raw, flags, protocol)?;
-    let of_v4 = libc::RTMGRP_IPV4_IFADDR | libc::RTMGRP_IPV4_ROUTE;
-    let of_v6 = libc::RTMGRP_IPV6_IFADDR | libc::RTMGRP_IPV6_ROUTE;
-    let groups = libc::RTMGRP_LINK | of_v4 | of_v6;
-    bind(fd.as_raw_fd(), &NetlinkAddr::new(0, groups.cast_unsigned()))?;
+    let groups = [
+        libc::RTNLGRP_LINK,
+        libc::RTNLGRP_IPV4_IFADDR,
+        libc::RTNLGRP_IPV4_ROUTE,
+        libc::RTNLGRP_IPV4_RULE,
+        libc::RTNLGRP_IPV6_IFADDR,
+        libc::RTNLGRP_IPV6_ROUTE,
+        libc::RTNLGRP_IPV6_RULE,
+    ];
+    let groups = groups.iter().map(|group| 1 << (group - 1)).sum();
+    bind(fd.as_raw_fd(), &NetlinkAddr::new(0, groups))?;
     watch(fd, Interest::READABLE)
 }
 
