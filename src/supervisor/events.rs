@@ -176,7 +176,10 @@ impl Events for Supervisor {
             entry.socket.reset(error);
             self.give_port_back(id, entry);
         }
-        if arrival(&table, id) == Some(Arrival::OnItsWay) {
+        if is_between(&table, id) {
+            if is_hung_up(end.as_fd()) {
+                return self.abandon(&mut table, id);
+            }
             table.set_end(id, End::Ours(end));
             return;
         }
@@ -326,8 +329,11 @@ fn is_unknown(table: &Table, id: SocketId) -> bool {
     table.look(id).is_some_and(|entry| entry.program.is_none())
 }
 
-fn arrival(table: &Table, id: SocketId) -> Option<Arrival> {
-    table.look(id).map(|entry| entry.arrival)
+/// Whether it is we who have the program's end of a connection: on its way to who accepts it, or back in the queue since it
+/// did not arrive.
+fn is_between(table: &Table, id: SocketId) -> bool {
+    let entry = table.look(id);
+    entry.is_some_and(|entry| entry.program.is_some() && entry.arrival != Arrival::There)
 }
 
 /// A copy of the program's end of a pair: from who was last seen with it, or from whoever has it.
