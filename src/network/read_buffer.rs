@@ -93,7 +93,7 @@ impl ReadBuffer {
             } = receive(flow.end.as_fd(), &mut self.bytes, usize::MAX)?;
             if descriptors {
                 queue.seal = None;
-                self.bytes.truncate(self.bytes.len() - 1);
+                self.bytes.truncate(self.bytes.len().saturating_sub(1));
             }
             if !self.bytes.is_empty() {
                 return Ok(Some(self.bytes.split().freeze()));

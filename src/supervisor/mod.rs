@@ -21,6 +21,7 @@ mod park;
 mod peer;
 mod queue;
 mod reply;
+mod seal;
 mod sockets;
 pub(crate) mod tasks;
 mod trace;

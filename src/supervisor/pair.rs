@@ -12,7 +12,6 @@ use std::{
     time::Duration,
 };
 
-use bytes::BytesMut;
 use nix::{
     errno::Errno,
     fcntl::{FcntlArg, OFlag, fcntl},
@@ -27,17 +26,10 @@ use nix::{
 use socket2::SockRef;
 
 use crate::{
-    emul::{
-        setsockopt::RARELY_SET,
-        transport::{EndQueue, Seal},
-    },
+    emul::setsockopt::RARELY_SET,
     sys::{
-        fd::send_with_fd,
         interrupt::impatiently,
-        socket::{
-            accept_fd, ends_with_descriptors, get_option, readable_bytes, receive, set_option,
-            widen,
-        },
+        socket::{accept_fd, get_option, set_option, widen},
     },
 };
 
@@ -242,62 +234,6 @@ pub(crate) fn show_broken(ours: OwnedFd) {
     drop(ours);
 }
 
-/// Places one byte in our end's queue that can be told from the program's own: it carries a
-/// descriptor, `passed`. Returns whether there was room.
-pub(crate) fn seal(program: BorrowedFd<'_>, passed: BorrowedFd<'_>) -> bool {
-    send_with_fd(program, &[0], passed).is_ok()
-}
-
-/// Whether poll(2) shows an end as writable.
-pub(crate) fn is_writable(end: BorrowedFd<'_>) -> bool {
-    let mut fds = [PollFd::new(end, PollFlags::POLLOUT)];
-    let _ = poll(&mut fds, PollTimeout::ZERO);
-    let events = fds[0].revents();
-    events.is_some_and(|events| events.contains(PollFlags::POLLOUT))
-}
-
-/// Takes all that lies in our end's queue but for a `seal`, which is left there if it is the last byte; if it is not, a copy
-/// of the last one is. Nothing is written to it any more.
-pub(crate) fn take_all(ours: BorrowedFd<'_>, mut seal: Option<Seal>) -> EndQueue {
-    let mut bytes = BytesMut::new();
-    if let Err(error) = take_into(&mut bytes, ours, &mut seal) {
-        // The rest is left to the bridge.
-        tracing::warn!(%error, "what a program wrote before shutdown(2)");
-    }
-    let taken = bytes.freeze();
-    EndQueue { taken, seal }
-}
-
-fn take_into(
-    bytes: &mut BytesMut,
-    ours: BorrowedFd<'_>,
-    seal: &mut Option<Seal>,
-) -> Result<(), Errno> {
-    let queued = readable_bytes(ours)?;
-    let ends_with_seal = seal.is_some() && ends_with_descriptors(ours, queued)?;
-    bytes.reserve(queued);
-    let mut left = queued.saturating_sub(1);
-    while left > 0 {
-        let received = receive(ours, bytes, left)?;
-        if received.descriptors {
-            *seal = None;
-            bytes.truncate(bytes.len() - 1);
-        }
-        left = match received.count {
-            0 => return Err(Errno::EPIPE),
-            count => left - count,
-        };
-    }
-    if queued > 0 && !ends_with_seal {
-        let mut last = [0];
-        let peek = MsgFlags::MSG_PEEK | MsgFlags::MSG_DONTWAIT;
-        recv(ours.as_raw_fd(), &mut last, peek)?;
-        bytes.extend_from_slice(&last);
-        *seal = Some(Seal::Kept);
-    }
-    Ok(())
-}
-
 /// Shuts down an end as shutdown(2) does; `how` that is none of its values does nothing. An end that
 /// is alone is merely marked, as inet_shutdown marks a socket that is not connected although it then
 /// says ENOTCONN.
@@ -377,7 +313,6 @@ pub(crate) fn set_nonblocking(end: BorrowedFd<'_>, on: bool) -> Result<(), Errno
 
 #[cfg(test)]
 mod tests {
-    use bytes::Bytes;
     use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
 
     use super::*;
@@ -475,31 +410,6 @@ mod tests {
         show_connected(Some(program.as_fd()), ours.as_fd(), 0);
         assert_eq!(wait(), 1);
         assert_eq!(events[0].events(), EpollFlags::EPOLLOUT);
-    }
-
-    #[test]
-    fn a_full_queue_is_taken_but_for_its_last_byte() {
-        let passed = alone(false).unwrap();
-        let sealed = |behind: &[u8]| {
-            let (program, ours) = connected();
-            send(program.as_raw_fd(), b"before", MsgFlags::empty()).unwrap();
-            send(program.as_raw_fd(), b"!", MsgFlags::MSG_OOB).unwrap();
-            assert!(seal(program.as_fd(), passed.as_fd()));
-            send(program.as_raw_fd(), behind, MsgFlags::empty()).unwrap();
-            let EndQueue { taken, seal } = take_all(ours.as_fd(), Some(Seal::Placed));
-            (taken, seal, readable_bytes(ours.as_fd()))
-        };
-        let placed = (Bytes::from("before!"), Some(Seal::Placed), Ok(1));
-        assert_eq!(sealed(b""), placed);
-        let kept = (Bytes::from("before!behind"), Some(Seal::Kept), Ok(1));
-        assert_eq!(sealed(b"behind"), kept);
-        let (program, ours) = connected();
-        let nothing = take_all(ours.as_fd(), None);
-        assert_eq!((nothing.taken, nothing.seal), (Bytes::new(), None));
-        send(program.as_raw_fd(), b"x", MsgFlags::empty()).unwrap();
-        let one = take_all(ours.as_fd(), None);
-        assert_eq!((one.taken, one.seal), (Bytes::from("x"), Some(Seal::Kept)));
-        assert_eq!(readable_bytes(ours.as_fd()), Ok(1));
     }
 
     #[test]

@@ -64,7 +64,7 @@ pub(in crate::supervisor) fn accepted(
     if !call.pointer(1).is_null()
         && let Err(error) = write_address(call, &waiting.peer)
     {
-        // As inet_accept's caller does: the connection is closed, not reset.
+        // As __sys_accept4 does: the connection is closed, not reset.
         drop(connection);
         table.dropped(waiting.connection, Arrival::There);
         return Err(error);

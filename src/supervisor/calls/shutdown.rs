@@ -15,7 +15,7 @@ use crate::emul::{
 use crate::supervisor::{
     Supervisor,
     call::Call,
-    pair,
+    pair, seal,
     sockets::{End, Entry, Table},
 };
 
@@ -55,16 +55,16 @@ fn finish(supervisor: &Supervisor, entry: &Entry, program: BorrowedFd<'_>, how: 
     };
     let ours = unread.end();
     let mut queue = unread.lock();
-    if queue.seal.is_none() && pair::seal(program, supervisor.drained.as_fd()) {
+    if queue.seal.is_none() && seal::place(program, supervisor.drained.as_fd()) {
         queue.seal = Some(Seal::Placed);
     }
     pair::shut_down(program, how);
     if let Some(ours) = ours
         && queue.taken.is_empty()
-        && (queue.seal.is_none() || !pair::is_writable(program))
+        && (queue.seal.is_none() || !seal::is_writable(program))
     {
         // The queue is full, and is not to be: a socket that is shut down is writable, and says EPIPE.
-        *queue = pair::take_all(ours.as_fd(), queue.seal);
+        *queue = seal::take_all(ours.as_fd(), queue.seal);
     }
     Outcome::Value(0)
 }
