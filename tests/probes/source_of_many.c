@@ -12,6 +12,8 @@ static int from(const char *address, uint16_t port) {
 
 static void each(const char *address) {
     printf("%s\n", address);
+    /* By chance the kernel chooses a port that it had chosen for another address. */
+    memset(probe_ports, 0, PROBE_PORTS * sizeof *probe_ports);
     int s = listener4(), c = from(address, 0), refused = from(address, 0);
     struct sockaddr_in to = v4(port_of(s));
     T(connect(c, SA(to), sizeof to));
