@@ -9,6 +9,8 @@ use nix::unistd::Pid;
 pub(crate) struct Usage {
     /// Resident memory, KiB.
     pub(crate) memory: u64,
+    /// How much of it is huge pages, KiB: what they hold beside what is in use is no leak.
+    huge: u64,
     /// Open descriptors.
     pub(crate) descriptors: usize,
     /// Processor time, in ticks of 10 ms.
@@ -19,7 +21,8 @@ impl Usage {
     /// Of a process that lives.
     pub(crate) fn of(pid: Pid) -> Self {
         Usage {
-            memory: memory(pid),
+            memory: kib(pid, "status", "VmRSS:"),
+            huge: kib(pid, "smaps_rollup", "AnonHugePages:"),
             descriptors: descriptors(pid),
             ticks: ticks(pid),
         }
@@ -31,17 +34,18 @@ impl fmt::Display for Usage {
         let seconds = self.ticks as f64 / 100.0;
         write!(
             f,
-            "{:6} KiB {:5} fds {seconds:6.2} s",
-            self.memory, self.descriptors
+            "{:6} KiB ({} huge) {:5} fds {seconds:6.2} s",
+            self.memory, self.huge, self.descriptors
         )
     }
 }
 
-fn memory(pid: Pid) -> u64 {
-    let status = read(pid, "status");
-    let line = status.lines().find(|line| line.starts_with("VmRSS:"));
+/// What a file of /proc says of the process, in KiB.
+fn kib(pid: Pid, file: &str, name: &str) -> u64 {
+    let text = read(pid, file);
+    let line = text.lines().find(|line| line.starts_with(name));
     let value = line.and_then(|line| line.split_whitespace().nth(1)?.parse().ok());
-    value.unwrap_or_else(|| panic!("no VmRSS for {pid}"))
+    value.unwrap_or_else(|| panic!("no {name} for {pid}"))
 }
 
 fn descriptors(pid: Pid) -> usize {
