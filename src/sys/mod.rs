@@ -3,6 +3,7 @@
 //! Everything here is a thin, checked wrapper that nix, socket2 or std do not offer. The rest of the
 //! program is safe code and calls these.
 
+pub(crate) mod allocator;
 pub(crate) mod fd;
 pub(crate) mod interrupt;
 pub(crate) mod pidfd;

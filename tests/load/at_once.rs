@@ -1,6 +1,6 @@
 //! Ten thousand connections open at once.
 
-use crate::common::wait_until;
+use crate::common::{native, wait_until};
 use crate::pair::{FEW, Pair, Stats};
 use crate::usage::Usage;
 
@@ -114,6 +114,27 @@ fn closed_in_order() {
         assert_eq!((seen.ended, seen.reset), (CONNECTIONS, 0));
         pair.wait_rest()
     });
+    pair.finish();
+}
+
+#[test]
+fn the_memory_of_a_peak_is_given_back() {
+    if native() {
+        return; // What a program keeps is its own.
+    }
+    let mut pair = Pair::start_as_ever();
+    assert_eq!(pair.client.count(&format!("open {SOME}")), SOME);
+    assert_eq!(pair.client.count("exchange 1000"), SOME);
+    let peak = pair.usage();
+    print("peak", peak);
+    assert_eq!(pair.client.count("close"), SOME);
+    wait_until("half of the memory to be given back", || {
+        let mut both = pair.usage().into_iter().zip(peak);
+        both.all(|(now, peak)| now.memory < peak.memory / 2)
+    });
+    print("given back", pair.usage());
+    // What is left works.
+    pair.client.count("short 1 1000");
     pair.finish();
 }
 

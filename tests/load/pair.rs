@@ -20,6 +20,15 @@ const DESCRIPTORS: u64 = 12_000;
 /// each, a copy of a socket, a file of /proc just being read. What is lost with connections is lost by the hundred.
 pub(crate) const FEW: usize = 32;
 
+/// What supervisors' allocators do with freed pages.
+#[derive(Clone, Copy)]
+enum Spare {
+    /// They are given back at once: what a supervisor's memory shows is what it has in use.
+    GivenBack,
+    /// They are kept for later, as where no test asks.
+    Kept,
+}
+
 /// A program that obeys lines, and the process that is measured: its supervisor, or itself when it runs plainly.
 pub(crate) struct Program {
     running: Running,
@@ -28,13 +37,14 @@ pub(crate) struct Program {
 }
 
 impl Program {
-    fn start(sandbox: &Sandbox, binary: &Path, port: u16, greeting: &str) -> Self {
+    fn start(sandbox: &Sandbox, binary: &Path, port: u16, greeting: &str, spare: Spare) -> Self {
         // The soft limit is 1,024 in most places.
         let raise = ["sh", "-c", "ulimit -n $(ulimit -Hn) && exec \"$@\"", "sh"];
         let command = sandbox.wrap(binary).arg(port.to_string()).piped();
-        // Freed pages are given back at once: what a supervisor's memory shows is what it has in use, and not what its
-        // allocator keeps for later.
-        let command = command.env("MIMALLOC_PURGE_DELAY", "0");
+        let command = match spare {
+            Spare::GivenBack => command.env("MIMALLOC_PURGE_DELAY", "0"),
+            Spare::Kept => command,
+        };
         let mut running = command.through(raise).spawn();
         running.wait_stdout(greeting);
         let measured = if native() {
@@ -142,6 +152,7 @@ pub(crate) struct Pair {
     pub(crate) port: u16,
     sandbox: Sandbox,
     rest: [usize; 2],
+    spare: Spare,
     _alone: MutexGuard<'static, ()>,
 }
 
@@ -152,6 +163,15 @@ static ALONE: Mutex<()> = Mutex::new(());
 impl Pair {
     /// Starts both. One connection has been made, so that what is made once is there.
     pub(crate) fn start() -> Self {
+        Self::start_with(Spare::GivenBack)
+    }
+
+    /// The same with supervisors that keep freed memory as they do everywhere.
+    pub(crate) fn start_as_ever() -> Self {
+        Self::start_with(Spare::Kept)
+    }
+
+    fn start_with(spare: Spare) -> Self {
         let (_, hard) = getrlimit(Resource::RLIMIT_NOFILE).expect("a limit of open files");
         assert!(
             hard >= DESCRIPTORS,
@@ -161,14 +181,21 @@ impl Pair {
         let alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
         let sandbox = Sandbox::new();
         let port = free_port();
-        let server = Program::start(&sandbox, &build(&sandbox, "server"), port, "listening");
-        let client = Program::start(&sandbox, &build(&sandbox, "client"), port, "ready");
+        let server = Program::start(
+            &sandbox,
+            &build(&sandbox, "server"),
+            port,
+            "listening",
+            spare,
+        );
+        let client = Program::start(&sandbox, &build(&sandbox, "client"), port, "ready", spare);
         let mut pair = Pair {
             server,
             client,
             port,
             sandbox,
             rest: [0; 2],
+            spare,
             _alone: alone,
         };
         pair.client.count("short 1 100");
@@ -229,7 +256,7 @@ impl Pair {
     /// Kills the client, and starts another one.
     pub(crate) fn replace_client(&mut self) {
         let binary = self.sandbox.path("client");
-        let client = Program::start(&self.sandbox, &binary, self.port, "ready");
+        let client = Program::start(&self.sandbox, &binary, self.port, "ready", self.spare);
         std::mem::replace(&mut self.client, client).kill();
     }
 
