@@ -129,9 +129,10 @@ impl Shared {
         flow: Arc<Flow>,
         bridge: impl FnOnce(Arc<Flow>) -> B,
     ) {
-        let id = flow.id;
+        let (id, activity) = (flow.id, Arc::clone(&flow.activity));
         bridge(flow).await;
         self.flows().remove(&id);
+        activity.note_end();
         self.progress.notify_waiters();
     }
 

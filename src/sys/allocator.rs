@@ -1,8 +1,7 @@
 //! The allocator of the whole program (see `lib.rs`).
 
 /// Gives the kernel back what the calling thread has freed, and what other threads have freed of its memory. The allocator
-/// does so by itself only while a thread goes on allocating; to go through all of it takes some microseconds for each
-/// 64 KiB in use.
+/// does so by itself only while a thread goes on allocating.
 pub(crate) fn give_back() {
     // SAFETY: mi_collect takes no pointer, and leaves alone what is in use.
     unsafe { libmimalloc_sys::mi_collect(true) };
